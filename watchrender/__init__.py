@@ -1,0 +1,3 @@
+"""watchrender: the hot folder for After Effects."""
+
+__version__ = "0.1.0"
