@@ -1,0 +1,1 @@
+"""Everything about nexrender and After Effects: found, started, read, judged."""
