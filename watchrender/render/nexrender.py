@@ -36,6 +36,7 @@ __all__ = [
     "find",
     "find_aerender",
     "install",
+    "lock_hash",
     "module_installed",
     "patch_failure",
     "trouble",

@@ -1,0 +1,23 @@
+"""`python -m watchrender.render.simulator …`: the simulated aerender."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from watchrender.render.simulator.render import perform
+from watchrender.render.simulator.stop import Unheard
+
+
+def main() -> int:
+    """Render, with the words of the command line."""
+    home = os.environ.pop("WATCHRENDER_SIM_HOME", "") or os.getcwd()
+    try:
+        return perform(sys.argv[1:], home)
+    except Unheard:
+        return 1  # nobody reads any more: it ends, as any program does
+
+
+if __name__ == "__main__":
+    # At once: nothing is buffered, and a closed pipe must not be complained about.
+    os._exit(main())
