@@ -1,0 +1,129 @@
+"""The letters: what a person reads in a WHY.txt. Pure: facts in, text out, in the tone of a colleague.
+
+Every letter says what happened, where exactly, what to do, whether it will be tried again, and how to try again.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from watchrender.core.failure import Failure, Kind
+from watchrender.core.job import Form, Job
+from watchrender.core.states import State
+
+LONELY_SIDECAR = "settings without a job"
+_WIDTH = 92
+
+
+def why(job: Job, failure: Failure | None) -> str:
+    """The letter in a failed or cancelled job's folder."""
+    if job.state is State.CANCELLED:
+        return _cancelled(job)
+    assert failure is not None
+    parts = [
+        f"{job.name} was not rendered." if not job.attempts else f"{job.name} could not be rendered.",
+        _section("What happened", failure.message),
+        _where(job, failure),
+        _section("What to do", failure.cure),
+        _section("Will it be tried again?", _again(job, failure)),
+        _section("How to try again", _how(job)),
+        _section(
+            "For the operator", f"{failure.code} ({failure.kind}), job {job.id}, log: {job.name}.log in this folder."
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cancelled(job: Job) -> str:
+    reason = str(job.history[-1].get("why", "")) if job.history else ""
+    parts = [
+        f"{job.name} was cancelled. Nothing is wrong with it.",
+        _section("What happened", f"{_sentence(reason)} ({job.finished_at})"),
+        _section("How to try again", _how(job)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(job: Job, failure: Failure) -> str:
+    places = []
+    if failure.line is not None:
+        column = f", column {failure.column}" if failure.column is not None else ""
+        places.append(f"line {failure.line}{column}")
+    if failure.path:
+        places.append(failure.path)
+    name = job.file if job.form is Form.FILE else f"the job file in {job.file}"
+    return _section("Where", f"{name}: {', '.join(places)}") if places else ""
+
+
+def _again(job: Job, failure: Failure) -> str:
+    if failure.kind is Kind.JOB:
+        return "Not by itself: the same job would end the same way."
+    tries = len(job.attempts)
+    if tries > 1:
+        return f"Not by itself: it was tried {tries} times, and this is what the last try said."
+    return "Not by itself."
+
+
+def _how(job: Job) -> str:
+    what = {Form.FILE: job.file, Form.BUNDLE: "the folder", Form.ZIP: job.file}[job.form] or "the job"
+    return (
+        f"Drag this whole folder back into the inbox, or drop {what} there again once it is mended;"
+        f" on the command line: watchrender retry {job.key}"
+    )
+
+
+def _section(title: str, text: str) -> str:
+    body = "\n".join(
+        textwrap.fill(
+            line, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.splitlines()
+    )
+    return f"{title}\n{body}"
+
+
+def _sentence(text: str) -> str:
+    return (
+        text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+        if text
+        else "No reason was given."
+    )
+
+
+def lone_project(name: str) -> str:
+    """The letter beside an After Effects project that was dropped alone."""
+    stem = name.rsplit(".", 1)[0]
+    return textwrap.dedent(
+        f"""\
+        {name} is a project, and watchrender needs to be told what to render from it.
+
+        Write these lines into a text file called {stem}.yaml and put it beside the project:
+
+            template: {name}
+            composition: Main
+
+        "Main" is the name of the composition, exactly as it stands in the project. If you like, add
+
+            frames: 0-99
+            output_module: Lossless
+            ext: mov
+
+        The project's footage must be where the project looks for it: collect the files first
+        (File > Dependencies > Collect Files), or put the project, its footage and the lines above
+        (as job.yaml) into one folder and drop that. This letter goes away with the project.
+        """
+    )
+
+
+def no_such_job(file: str, target: str, over: str | None) -> str:
+    """The letter for an order that names no job."""
+    if over is not None:
+        return (
+            f"{file} did nothing: the job {target} is already {over}.\n\n"
+            f"To render it again, drag its folder back into the inbox, or run: watchrender retry {target}\n"
+        )
+    return (
+        f"{file} did nothing: there is no job called {target} here that waits or renders.\n\n"
+        "Write the job's name as it stands in status/ (without .json), in the same sub-folder of the inbox that the\n"
+        "job was dropped in. `watchrender list` shows all names.\n"
+    )

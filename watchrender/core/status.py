@@ -1,0 +1,84 @@
+"""The status document: what people and tools read about a job. Pure: a job in, a mapping out.
+
+One shape for the files beside the outputs, the API, the stream and the page (`watchrender schema status`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from watchrender.core.job import Form, Job, Progress
+from watchrender.core.states import State
+
+SCHEMA = "watchrender.status/1"
+_NO_ETA = {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": None}
+
+
+def document(job: Job, *, position: int | None = None) -> dict[str, Any]:
+    """The status document of a job (contract of the status file, version 1)."""
+    files: dict[str, Any] = {"job": "bundle" if job.begun and job.form is Form.BUNDLE else job.file}
+    files["sidecar"] = job.sidecar
+    return {
+        "schema": SCHEMA,
+        "id": job.id,
+        "job": job.key,
+        "name": job.name,
+        "sub": job.sub,
+        "retry_of": job.retry_of,
+        "state": str(job.state),
+        "folder": job.folder,
+        "form": str(job.form),
+        "files": files,
+        "priority": job.priority,
+        "priority_from": job.priority_from,
+        "position": position,
+        "hold": job.hold,
+        "cancel_requested": job.cancel_requested,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "not_before": job.not_before,
+        "waiting_for": list(job.waiting_for),
+        "warnings": list(job.warnings),
+        "progress": progress(job),
+        "eta": job.eta or dict(_NO_ETA),
+        "created_at": job.created_at,
+        "queued_at": job.queued_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "updated_at": job.updated_at,
+        "template": job.template,
+        "composition": job.composition,
+        "tags": list(job.tags),
+        "node": job.node,
+        "outputs": list(job.outputs),
+        "attempts": list(job.attempts),
+        "history": list(job.history),
+        "superseded_by": job.superseded_by,
+        "held_because": job.held_because,
+        "error": job.error,
+        # What a rebuild from the folders needs beside the above (the ledger may be lost, the folders are not).
+        "record": _record(job),
+    }
+
+
+def progress(job: Job) -> dict[str, Any]:
+    """Progress as it is shown: 100 when completed, nothing known before the render."""
+    if job.state is State.COMPLETED:
+        shown = (job.progress or Progress()).to_dict()
+        return shown | {"percent": 100, "stage": "completed"}
+    if job.state is State.RENDERING and job.progress is not None:
+        return job.progress.to_dict()
+    return Progress(stage=str(job.state)).to_dict()
+
+
+def _record(job: Job) -> dict[str, Any]:
+    return {
+        "arrival": job.arrival,
+        "asked_priority": job.asked_priority,
+        "released": job.released,
+        "launches": job.launches,
+        "interrupted": job.interrupted,
+        "digest": job.digest,
+        "retry_at": job.retry_at,
+        "deliveries": list(job.deliveries),
+    }

@@ -1,0 +1,154 @@
+"""May a render start now, and if not, why not? One answer for worker, page, command and status files.
+
+Three things close the gate: a person (pause, drain, stop), the environment (a failure of that kind: the queue waits,
+jobs keep their tries), and the end of the service. An environment failure is looked at again with backoff: where a look
+tells (a file is there again, a disk has room) the look decides; where only a render tells (a licence), one job is let
+through and its success opens the gate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from watchrender.core import retry
+from watchrender.core.failure import Code, Failure
+
+#: Failures that only a render can prove gone.
+TRIED_BY_RENDER = frozenset({Code.LICENSE, Code.NEXRENDER_BROKEN, Code.RENDERS_KEEP_FAILING})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """One thing that the queue waits for."""
+
+    failure: Failure
+    since: str
+    tries: int
+    look_at: float  # monotonic seconds
+    by_render: bool
+
+
+class Gate:
+    """Thread-safe; `wake` is set whenever an answer may have changed."""
+
+    def __init__(
+        self, *, stamp: Callable[[], str], clock: Callable[[], float] = time.monotonic, longest_wait: float = 60.0
+    ) -> None:
+        self._stamp = stamp
+        self._clock = clock
+        self._longest = longest_wait
+        self._lock = threading.Lock()
+        self._waiting: dict[Code, Waiting] = {}
+        self._tries: dict[Code, int] = {}  # kept until a render succeeds: a look may lie where a quota is full
+        self._listeners: list[Callable[[], None]] = []
+        self.wake = threading.Event()
+        self.paused = False
+        self.draining = False
+        self.stopping = False
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Hear that something about the gate changed. Never blocks."""
+        self._listeners.append(listener)
+
+    def _changed(self) -> None:
+        self.wake.set()
+        for listener in self._listeners:
+            listener()
+
+    # -- people ---------------------------------------------------------------------------------------------
+
+    def pause(self, paused: bool) -> None:
+        if self.paused != paused:
+            self.paused = paused
+            logger.info("queue paused" if paused else "queue resumed")
+            self._changed()
+
+    def drain(self) -> None:
+        """Finish what renders, then end the service."""
+        if not self.draining:
+            self.draining = True
+            logger.info("draining: the running render is finished, then the service ends")
+            self._changed()
+
+    def stop(self) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self._changed()
+
+    # -- environment ----------------------------------------------------------------------------------------
+
+    def wait_for(self, failure: Failure) -> None:
+        """The environment is at fault: close, and look again with backoff. Said in the log once."""
+        with self._lock:
+            known = self._waiting.get(failure.code)
+            tries = self._tries[failure.code] = self._tries.get(failure.code, 0) + 1
+            wait = retry.probe_wait(tries, longest=self._longest)
+            self._waiting[failure.code] = Waiting(
+                failure=failure,
+                since=known.since if known else self._stamp(),
+                tries=tries,
+                look_at=self._clock() + wait,
+                by_render=failure.code in TRIED_BY_RENDER,
+            )
+        if known is None:
+            logger.bind(code=str(failure.code)).warning("the queue waits: {} {}", failure.message, failure.cure)
+        if known is None or known.failure.message != failure.message:
+            self._changed()
+
+    def clear(self, code: Code, how: str = "") -> None:
+        with self._lock:
+            known = self._waiting.pop(code, None)
+        if known is not None:
+            logger.bind(code=str(code)).info("the queue goes on: {} is over {}", str(code), how)
+            self._changed()
+
+    def looked(self, found: dict[Code, Failure], looked_for: frozenset[Code]) -> None:
+        """The answer of a look at the environment: what is found wrong now, of what was looked for."""
+        for failure in found.values():
+            self.wait_for(failure)
+        for code in looked_for - set(found):
+            known = self._waiting.get(code)
+            if known is not None and not known.by_render:
+                self.clear(code)
+
+    def rendered(self) -> None:
+        """A render succeeded: whatever only a render can prove is over."""
+        self._tries.clear()
+        for waiting in list(self._waiting.values()):
+            if waiting.by_render:
+                self.clear(waiting.failure.code, "(a render succeeded)")
+
+    def look_due(self) -> bool:
+        """Is it time to look at the environment again?"""
+        now = self._clock()
+        return any(not waiting.by_render and now >= waiting.look_at for waiting in list(self._waiting.values()))
+
+    def hurry(self) -> None:
+        """Look again at once (an operator asked, a probe elsewhere succeeded)."""
+        with self._lock:
+            self._waiting = {code: replace(found, look_at=0.0) for code, found in self._waiting.items()}
+        self.wake.set()
+
+    # -- answers --------------------------------------------------------------------------------------------
+
+    def waiting(self) -> list[Failure]:
+        return [found.failure for found in list(self._waiting.values())]
+
+    def waiting_since(self) -> dict[str, str]:
+        return {str(code): found.since for code, found in list(self._waiting.items())}
+
+    def may_start(self) -> bool:
+        """May a render start? While only renders can tell, one is let through each time its look is due."""
+        if self.paused or self.draining or self.stopping:
+            return False
+        now = self._clock()
+        return all(found.by_render and now >= found.look_at for found in list(self._waiting.values()))
+
+    def open(self) -> bool:
+        """Open without reservation: what /readyz says."""
+        return not (self.paused or self.draining or self.stopping or self._waiting)

@@ -1,0 +1,469 @@
+"""May this job run here, with which settings, and is what it needs there? Read and judge, moving nothing.
+
+Intake asks before a job is queued, the worker asks again when it is taken (the inbox is open ground), and
+`watchrender check` gives the same words without a service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from watchrender.config.model import Config
+from watchrender.core import clock as clocks
+from watchrender.core import naming, paths, policy, priority
+from watchrender.core import settings as settings_of
+from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.job import Form, Job
+from watchrender.core.policy import Allowance, Facts, Policy
+from watchrender.core.settings import Settings
+from watchrender.core.settle import Completeness
+from watchrender.core.states import State
+from watchrender.core.textual import shown
+from watchrender.ledger.ledger import Ledger
+from watchrender.render.footage import Footage
+from watchrender.spool import bundle, jobfile
+from watchrender.spool.folders import Folders
+from watchrender.spool.jobfile import JobText
+
+_MOST_FAULTS = 8
+_PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """A settings file beside a job: its name and bytes."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What became of a job that could be read."""
+
+    text: JobText
+    settings: Settings
+    fields: dict[str, Any]  # what the job's record takes over
+    failure: Failure | None = None
+    waiting_for: tuple[str, ...] = ()
+    missing: Failure | None = None  # what to say when the footage has not come by its deadline
+    allowances: tuple[Allowance, ...] = ()
+    resolved: dict[str, Path] = field(default_factory=dict)  # JSON path of a src → the file on this machine
+    links: dict[str, str] = field(default_factory=dict)  # JSON path of a src → its http(s) address
+
+    @property
+    def why(self) -> str:
+        """The line for the job's history."""
+        return f"accepted, priority {self.fields['priority']} ({self.fields['priority_from']})"
+
+
+class Judge:
+    """Judges jobs by the config of this service."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        folders: Folders,
+        ledger: Ledger | None,
+        footage: Footage,
+        module_installed: Callable[[str], bool],
+        now: Callable[[], datetime],
+        reserved: Iterable[Path] = (),
+        settle_seconds: float = 2.0,
+        windows: bool = os.name == "nt",
+    ) -> None:
+        self._config = config
+        self._folders = folders
+        self._ledger = ledger
+        self._footage = footage
+        self._module_installed = module_installed
+        self._now = now
+        self._windows = windows
+        self._settle_seconds = settle_seconds
+        self._root = os.path.realpath(folders.root)
+        self._server = paths.server_of(str(folders.root))
+        self._rules = tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in config.path_map)
+        self._reserved = tuple(str(path) for path in reserved)
+        said = config.policy
+        self.policy = Policy(
+            actions=tuple(said.actions),
+            roots=None if said.roots is None else tuple(os.path.realpath(path) for path in said.roots),
+            schemes=tuple(said.schemes),
+            hosts=tuple(said.hosts),
+            scripts=() if isinstance(said.scripts, str) else tuple(os.path.realpath(path) for path in said.scripts),
+        )
+        self.max_job_size = config.watch.max_job_size
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def is_yaml_job(self, data: bytes) -> bool:
+        return jobfile.is_yaml_job(data)
+
+    def completeness(self, data: bytes, name: str) -> Completeness:
+        return jobfile.completeness(data, name)
+
+    def too_large(self, name: str, size: int) -> Failure:
+        found = jobfile.too_large(size, name, self.max_job_size)
+        return found or fail(Code.JOB_TOO_LARGE, f"{name} is larger than a job may be")
+
+    def read(self, job: Job, source: Path, data: bytes | None) -> tuple[JobText, str, Path] | Failure:
+        """The job's text, its digest, and the folder its relative paths start from."""
+        if job.form is Form.BUNDLE:
+            return self._read_bundle(source)
+        if job.form is Form.ZIP:
+            return self._read_zip(job, source)
+        if data is None:
+            return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read any more")
+        text = jobfile.read(data, job.file, self.max_job_size)
+        return text if isinstance(text, Failure) else (text, _digest(data), self._folders.base(job))
+
+    def _read_bundle(self, folder: Path) -> tuple[JobText, str, Path] | Failure:
+        name = bundle.job_name(folder)
+        if isinstance(name, Failure):
+            return name
+        try:
+            data = _read_within(folder / name, self.max_job_size)
+        except OSError as error:
+            return fail(Code.JOB_UNREADABLE, f"{folder.name}/{name} cannot be read: {error.strerror or error}")
+        text = jobfile.read(data, name, self.max_job_size)
+        return text if isinstance(text, Failure) else (text, _digest(data), folder)
+
+    def _read_zip(self, job: Job, source: Path) -> tuple[JobText, str, Path] | Failure:
+        plan = bundle.inspect_zip(source)
+        if isinstance(plan, Failure):
+            return plan
+        try:
+            data = bundle.read_member(source, plan, plan.job, self.max_job_size)
+        except (OSError, ValueError) as error:
+            return fail(Code.JOB_INVALID, f"{job.file}: {plan.job} in it cannot be read: {error}")
+        text = jobfile.read(data, plan.job, self.max_job_size)
+        return text if isinstance(text, Failure) else (text, _digest(data), self.unpacked(job))
+
+    def unpacked(self, job: Job) -> Path:
+        """Where a zip is unpacked when its job is taken."""
+        return self._footage.work_dir / "zip" / job.id
+
+    # -- judging --------------------------------------------------------------------------------------------
+
+    def judge(self, job: Job, source: Path, data: bytes | None, sidecar: Sidecar | None) -> Judged | Failure:
+        """Everything that decides whether and how a job runs. A `Failure` where it cannot even be read."""
+        read = self.read(job, source, data)
+        if isinstance(read, Failure):
+            if sidecar is not None and isinstance(broken := jobfile.read_sidecar(sidecar.data, sidecar.name), Failure):
+                return _combined([read, broken], read.code)
+            return read
+        text, digest, base = read
+        settled = self.settle_settings(job, sidecar, text)
+        if isinstance(settled, Failure):
+            return settled
+        merged = merged_settings(settled["settings"])
+        fields = settled | self._told(job, text, digest, base)
+        facts = self._facts(job, source, base)
+        failures, allowances = policy.objections(text.document, facts, self.policy)
+        failures += self._settings_objections(merged, facts)
+        fields["warnings"] = (*text.warnings, *(found.warning for found in allowances if found.warning))
+        judged = Judged(text=text, settings=merged, fields=fields, allowances=tuple(allowances))
+        if failures:
+            return _with(judged, failure=_combined([_placed(found, text) for found in failures]))
+        resolved, links = self._sources(text, facts)
+        judged = _with(judged, resolved=resolved, links=links)
+        return self._look_for_footage(job, source, judged)
+
+    def _facts(self, job: Job, source: Path, base: Path) -> Facts:
+        own = str(base) if job.form is not Form.FILE else None
+        return Facts(
+            root=self._root,
+            base=str(base),
+            windows=self._windows,
+            realpath=os.path.realpath,
+            module_installed=self._module_installed,
+            root_server=self._server,
+            rules=self._rules,
+            own=own,
+            reserved=self._reserved,
+        )
+
+    def _told(self, job: Job, text: JobText, digest: str, base: Path) -> dict[str, Any]:
+        """What the job's record takes from its document."""
+        template = text.document.get("template", {})
+        source = paths.read_source(str(template.get("src", "")), base=str(base), windows=self._windows, rules=self._rules)
+        local = source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN)
+        name = re.split(r"[\\/]", source.text.rstrip("\\/"))[-1] if local or source.kind is paths.Kind.HTTP else None
+        fields: dict[str, Any] = {
+            "template": name,
+            "template_path": source.text if local else None,
+            "composition": template.get("composition"),
+            "digest": digest,
+        }
+        retry_of = job.retry_of or self._dragged_back(job, digest)
+        return fields | ({"retry_of": retry_of} if retry_of is not None else {})
+
+    def _dragged_back(self, job: Job, digest: str) -> str | None:
+        """A lone file is a retry if its name and content equal those of the newest over job whose folder lost it."""
+        if self._ledger is None or job.begun or job.form is not Form.FILE:
+            return None
+        name = naming.parse_name(job.file).name
+        old = self._ledger.newest_over(f"{job.sub}/{name}" if job.sub else name)
+        if old is None or old.file != job.file or old.digest != digest or not old.folder:
+            return None
+        return None if os.path.lexists(self._folders.absolute(old.folder) / old.file) else old.id
+
+    def _settings_objections(self, merged: Settings, facts: Facts) -> list[Failure]:
+        found: list[Failure] = []
+        if merged.output is not None:
+            target = policy.delivery_target(merged.output, path="output", facts=facts, policy=self.policy)
+            if isinstance(target, Failure):
+                found.append(target)
+        for number, name in enumerate(merged.notify or ()):
+            if name not in self._config.notify and (refused := self._notify_objection(name, f"notify[{number}]")):
+                found.append(refused)
+        known = self._config.nexrender.aerender
+        if merged.aerender is not None and not (isinstance(known, Mapping) and merged.aerender in known):
+            versions = ", ".join(sorted(known)) if isinstance(known, Mapping) else "none"
+            found.append(
+                fail(
+                    Code.SIDECAR_INVALID,
+                    f"aerender: there is no After Effects {shown(merged.aerender)} here; configured are {versions}",
+                    cure="Name one of them, or ask the operator to add it to nexrender.aerender.",
+                    path="aerender",
+                )
+            )
+        return found
+
+    def _notify_objection(self, name: str, path: str) -> Failure | None:
+        if re.match(r"https?://", name):
+            from watchrender.core import hosts
+
+            return hosts.link_objection(name, path=path, schemes=("https",), hosts=self.policy.hosts)
+        known = ", ".join(sorted(self._config.notify)) or "none"
+        return fail(
+            Code.SIDECAR_INVALID,
+            f"{path}: there is no notification target {shown(name)}; configured are {known}",
+            cure="Name one of them, or write an https address.",
+            path=path,
+        )
+
+    def _sources(self, text: JobText, facts: Facts) -> tuple[dict[str, Path], dict[str, str]]:
+        resolved: dict[str, Path] = {}
+        links: dict[str, str] = {}
+        for path, src, _ in policy.sources_of(text.document):
+            source = paths.read_source(src, base=facts.base, windows=self._windows, rules=self._rules)
+            if source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN):
+                resolved[path] = Path(source.text)
+            elif source.kind is paths.Kind.HTTP:
+                links[path] = source.text
+        return resolved, links
+
+    def _look_for_footage(self, job: Job, source: Path, judged: Judged) -> Judged:
+        """Is everything there that the job names on this machine's disks?"""
+        inside = self._inside_zip(job, source)
+        wanted = {
+            path: file for path, file in judged.resolved.items() if inside is None or not file.is_relative_to(inside[0])
+        }
+        troubles = self._footage.look(wanted, settle=self._settle_seconds)
+        if inside is not None:
+            top, names = inside
+            for path, file in judged.resolved.items():
+                if file.is_relative_to(top) and file.relative_to(top).as_posix() not in names:
+                    troubles[path] = f"{file.relative_to(top).as_posix()} is not in {job.file}"
+        if not troubles:
+            return judged
+        code = Code.TEMPLATE_MISSING if "template.src" in troubles else Code.ASSET_MISSING
+        missing = fail(code, "; ".join(troubles.values()), path=next(iter(troubles)))
+        if inside is not None and all(judged.resolved[path].is_relative_to(inside[0]) for path in troubles):
+            return _with(judged, failure=_placed(missing, judged.text))  # nothing will come into a closed zip
+        return _with(judged, waiting_for=tuple(troubles.values()), missing=_placed(missing, judged.text))
+
+    def _inside_zip(self, job: Job, source: Path) -> tuple[Path, frozenset[str]] | None:
+        if job.form is not Form.ZIP:
+            return None
+        plan = bundle.inspect_zip(source)
+        return None if isinstance(plan, Failure) else (self.unpacked(job), frozenset(plan.names))
+
+    # -- settings -------------------------------------------------------------------------------------------
+
+    def settle_settings(self, job: Job, sidecar: Sidecar | None, text: JobText | None = None) -> dict[str, Any] | Failure:
+        """The fields of a job that its settings decide: priority, hold, start, tries, tags."""
+        said: dict[str, Any] = dict(job.settings)
+        if text is not None:
+            said["job"] = text.settings.to_dict()
+            said["nexrender"] = text.document.get("priority")
+        said.pop("sidecar", None)
+        if sidecar is not None:
+            settings = jobfile.read_sidecar(sidecar.data, sidecar.name)
+            if isinstance(settings, Failure):
+                return settings
+            said["sidecar"] = settings.to_dict()
+        return self.fields_of(job, said, sidecar.name if sidecar is not None else None)
+
+    def fields_of(self, job: Job, said: dict[str, Any], sidecar: str | None) -> dict[str, Any] | Failure:
+        merged = merged_settings(said)
+        try:
+            scheduled = self._scheduled(job, merged.not_before, said)
+        except ValueError as error:
+            return fail(Code.SIDECAR_INVALID, f"not_before {error}", path="not_before")
+        retries = self._config.retry.max_retries if merged.max_retries is None else merged.max_retries
+        value, origin = self._priority(job, said, job.file)
+        return {
+            "settings": said,
+            "sidecar": sidecar,
+            "priority": value,
+            "priority_from": origin,
+            "settings_hold": bool(merged.hold),
+            "scheduled_at": scheduled,
+            "max_attempts": retries + 1,
+            "tags": tuple(merged.tags or ()),
+        }
+
+    def _scheduled(self, job: Job, text: str | None, said: dict[str, Any]) -> str | None:
+        """`not_before` as a moment. A clock time means the next one after it was first read, not the next one from now."""
+        if text is None:
+            said.pop("not_before_read", None)
+            return None
+        known = said.get("not_before_read")
+        if isinstance(known, list) and len(known) == 2 and known[0] == text:
+            return str(known[1])
+        zone = self._now().astimezone().tzinfo
+        assert zone is not None
+        moment = clocks.stamp(settings_of.resolve_not_before(text, now=self._now(), zone=zone))
+        said["not_before_read"] = [text, moment]
+        return moment
+
+    def _priority(self, job: Job, said: Mapping[str, Any], file: str) -> tuple[int, str]:
+        return priority.resolve(
+            asked=job.asked_priority,
+            sidecar=said.get("sidecar", {}).get("priority"),
+            job=said.get("job", {}).get("priority"),
+            filename=naming.parse_name(file, is_dir=job.form is Form.BUNDLE).priority,
+            nexrender=said.get("nexrender"),
+            folder=priority.of_folder(job.sub, self._config.queue.folder_priorities),
+            default=self._config.queue.default_priority,
+        )
+
+    def first_priority(self, sub: str, name: str) -> dict[str, Any]:
+        """What a name and a folder say, before anything is read."""
+        value, origin = priority.resolve(
+            filename=naming.parse_name(name).priority,
+            folder=priority.of_folder(sub, self._config.queue.folder_priorities),
+            default=self._config.queue.default_priority,
+        )
+        return {"priority": value, "priority_from": origin, "max_attempts": self._config.retry.max_retries + 1}
+
+    def priority_of(self, job: Job, name: str) -> dict[str, Any]:
+        """The priority of a job whose file has another name now."""
+        value, origin = self._priority(job, job.settings, name)
+        return {"priority": value, "priority_from": origin}
+
+    def changes_start(self, job: Job, fields: Mapping[str, Any]) -> str | None:
+        """What new settings change of all that the start of an attempt depended on, in words; None: nothing."""
+        before, after = merged_settings(job.settings), merged_settings(fields["settings"])
+        keys = ("hold", "not_before", "priority", "max_retries", "render_timeout", "stall_timeout")
+        changed = [key for key in keys if getattr(before, key) != getattr(after, key)]
+        return " and ".join(changed) or None
+
+    # -- a newer drop in place of an older ------------------------------------------------------------------
+
+    def superseded(self, job: Job, judged: Judged) -> list[Job]:
+        """The older jobs that this one takes the place of."""
+        if self._ledger is None:
+            return []
+        others = [other for other in self._ledger.live() if other.id != job.id and other.arrival < job.arrival]
+        named = judged.settings.supersedes
+        found = [other for other in others if named is not None and naming.fold(other.key) == naming.fold(named)]
+        mode = self._config.queue.supersede
+        if mode == "same-job":
+            found += [other for other in others if self._same_name(job, other)]
+        elif mode == "same-project" and not _has_data(judged.text.document):
+            found += [other for other in others if self._same_project(job, other)]
+        return list({other.id: other for other in found}.values())
+
+    @staticmethod
+    def _same_name(job: Job, other: Job) -> bool:
+        ours, theirs = (
+            naming.parse_name(found.file, is_dir=found.form is Form.BUNDLE).name for found in (job, other)
+        )
+        return other.sub == job.sub and naming.fold(ours) == naming.fold(theirs)
+
+    @staticmethod
+    def _same_project(job: Job, other: Job) -> bool:
+        same = (other.sub, other.template_path, other.composition) == (job.sub, job.template_path, job.composition)
+        return (
+            same
+            and other.state in (State.QUEUED, State.RENDERING)
+            and other.created_at != job.created_at  # first seen in one scan: they belong together
+            and not other.settings.get("has_data")
+        )
+
+
+def merged_settings(said: Mapping[str, Any]) -> Settings:
+    """The settings that count for a job, from what its record keeps of both."""
+    own, _ = settings_of.parse(said.get("job") or {}, source="job")
+    beside, _ = settings_of.parse(said.get("sidecar") or {}, source="sidecar")
+    return settings_of.merge(own, beside)
+
+
+def _has_data(document: Mapping[str, Any]) -> bool:
+    assets = document.get("assets")
+    return isinstance(assets, list) and any(isinstance(asset, dict) and asset.get("type") == "data" for asset in assets)
+
+
+def _with(judged: Judged, **changes: Any) -> Judged:
+    from dataclasses import replace
+
+    return replace(judged, **changes)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_within(path: Path, limit: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(limit + 1)
+
+
+def json_path(text: str) -> tuple[str | int, ...]:
+    """`assets[2].src` → ("assets", 2, "src")"""
+    return tuple(int(number) if number else name for number, name in _PART.findall(text))
+
+
+def _placed(failure: Failure, text: JobText) -> Failure:
+    """The failure with the line and column of its place in the job file."""
+    if failure.path is None or failure.line is not None:
+        return failure
+    try:
+        line, column = text.place(json_path(failure.path))
+    except (KeyError, IndexError, ValueError):
+        return failure
+    return Failure(
+        code=failure.code, message=failure.message, cure=failure.cure, path=failure.path, line=line, column=column
+    )
+
+
+def _combined(failures: list[Failure], code: Code | None = None) -> Failure:
+    """One failure that tells of all: everything that is wrong at once, not the first thing only."""
+    first = next((found for found in failures if found.code is code), failures[0])
+    if len(failures) == 1:
+        return first
+    lines = [f"{found.message}" for found in failures[:_MOST_FAULTS]]
+    if len(failures) > _MOST_FAULTS:
+        lines.append(f"and {len(failures) - _MOST_FAULTS} more")
+    cures = list(dict.fromkeys(found.cure for found in failures))[:3]
+    return Failure(
+        code=first.code,
+        message="\n".join(lines),
+        cure=" ".join(cures),
+        path=first.path,
+        line=first.line,
+        column=first.column,
+    )
+
+

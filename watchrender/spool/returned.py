@@ -1,0 +1,83 @@
+"""Job folders that come back: somebody dragged one out of failed/, cancelled/ or done/ into the inbox.
+
+Of a returned status file only `id` and `files` (bare names) are believed: anybody may have written in it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchrender import disk
+from watchrender.core import naming
+from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, read_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """What a returned folder says of itself."""
+
+    id: str
+    job: str
+    sidecar: str | None
+
+
+def read(folder: Path) -> Returned | None:
+    """Is this folder a returned job? None where no status file of ours, or no job file, is in it."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(STATUS_SUFFIX))
+    except OSError:
+        return None
+    for name in names:
+        status = read_status(folder / name)
+        files = status.get("files") if status is not None else None
+        if status is None or not isinstance(files, dict):
+            continue
+        job = _bare(files.get("job"))
+        if job is not None and os.path.lexists(folder / job) and not (folder / job).is_symlink():
+            return Returned(id=str(status["id"]), job=job, sidecar=_bare(files.get("sidecar")))
+    return None
+
+
+def _bare(name: object) -> str | None:
+    """A name that cannot lead anywhere else, or None."""
+    if not isinstance(name, str) or not name or name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        return None
+    return name
+
+
+def unpack(folder: Path, back: Returned, target: Path, *, bundle_name: str) -> str:
+    """Put a returned job's files into `target` under free names; the rest waits hidden beside them until the claim.
+
+    Returns the new job file's name. Cut anywhere, a second call goes on.
+    """
+    disk.mkdirs(target)
+    dropped = bundle_name if back.job == "bundle" else back.job
+    name = _free(target, dropped)
+    rest = target / f"{BEFORE}{name}"
+    if rest != folder:
+        disk.rename(folder, rest)
+    if back.sidecar is not None and (rest / back.sidecar).is_file():
+        sidecar = _sidecar_name(back.sidecar, dropped, name)
+        if not os.path.lexists(target / sidecar):
+            disk.rename(rest / back.sidecar, target / sidecar)
+    disk.rename(rest / back.job, target / name)
+    return name
+
+
+def _sidecar_name(sidecar: str, dropped: str, name: str) -> str:
+    """A sidecar follows its job to a new name."""
+    if name == dropped:
+        return sidecar
+    suffix = sidecar[sidecar.rfind(".") :]
+    return f"{naming.stem_of(name)}{suffix}"
+
+
+def _free(folder: Path, name: str) -> str:
+    stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
+    for candidate in naming.candidates(stem):
+        full = f"{candidate}{dot}{suffix}"
+        if not os.path.lexists(folder / full) and not os.path.lexists(folder / f"{BEFORE}{full}"):
+            return full
+    raise AssertionError("candidates never end")

@@ -1,0 +1,206 @@
+"""The status files on the share: a listener of the ledger with its own writer thread.
+
+`status/<sub>/<job>.status.json` for every job that is not over, and for a day after; `queue.json`, `service.json` and
+`index.html`. Written beside and renamed over, newest state wins, a final one is tried until it is in. A share that
+hangs blocks this thread and nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from watchrender import disk
+from watchrender.core import naming, status
+from watchrender.core.job import Job
+from watchrender.core.states import State
+from watchrender.spool.folders import STATUS_SUFFIX, read_status
+
+PROGRESS_SECONDS = 1.0
+QUEUE_SECONDS = 2.0
+BEAT_SECONDS = 2.0
+FRESH_POSITIONS = 20
+RETRY_SECONDS = 2.0
+
+
+def to_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
+
+
+def status_name(name: str) -> str:
+    return f"{name}{STATUS_SUFFIX}"
+
+
+class StatusWriter:
+    """Hears of changes (`changed`), writes files in its own thread.
+
+    `queue_document` and `service_document` are asked for the two overview files when they are due; `is_online` says
+    whether the root may be written to at all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        queue_document: Callable[[], Mapping[str, Any]],
+        service_document: Callable[[], Mapping[str, Any]],
+        positions: Callable[[], list[Job]],
+        is_online: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._queue_document = queue_document
+        self._service_document = service_document
+        self._positions = positions
+        self._is_online = is_online
+        self._clock = clock
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._due: dict[str, tuple[Job, float]] = {}  # key → newest state, when it may be written
+        self._written: dict[str, tuple[str, float]] = {}  # key → id and time of the last write
+        self._placed: dict[str, tuple[str, int]] = {}  # id → key and the position that its file says
+        self._gone: set[str] = set()
+        self._made: set[Path] = set()
+        self._queue_due = 0.0
+        self._queue_dirty = True
+        self._beat_due = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="status", daemon=True)
+        self.refused: str | None = None  # the last refusal, for the health page
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, seconds: float = 10.0) -> None:
+        """Write what is due, then end."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(seconds)
+
+    def changed(self, job: Job, *, progress: bool) -> None:
+        """A job has changed. Never blocks."""
+        with self._lock:
+            last = self._written.get(job.key)
+            due = last[1] + PROGRESS_SECONDS if progress and last is not None else 0.0
+            known = self._due.get(job.key)
+            self._due[job.key] = (job, min(due, known[1]) if known else due)
+            self._gone.discard(job.key)
+            if not progress:
+                self._queue_dirty = True
+        if not progress:
+            self._wake.set()
+
+    def gone(self, key: str) -> None:
+        """Its day is over: remove the status file."""
+        with self._lock:
+            if key not in self._due:
+                self._gone.add(key)
+
+    def beat_now(self) -> None:
+        """The service's own state changed: write service.json at once."""
+        self._beat_due = 0.0
+        self._wake.set()
+
+    def path(self, key: str) -> Path:
+        sub, _, name = key.rpartition("/")
+        return (self._folder / sub if sub else self._folder) / status_name(name)
+
+    # -- the thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(0.25)
+            self._wake.clear()
+            stopping = self._stopping
+            if self._is_online():
+                self._turn(everything=stopping)
+            if stopping:
+                return
+
+    def _turn(self, *, everything: bool = False) -> None:
+        now = self._clock()
+        for job in self._ready(now, everything):
+            self._write_status(job, now)
+        self._remove_gone()
+        if everything or (self._queue_dirty and now >= self._queue_due):
+            self._queue_dirty = False
+            self._queue_due = now + QUEUE_SECONDS
+            self._overview("queue.json", self._queue_document)
+            self._refresh_positions()
+        if everything or now >= self._beat_due:
+            self._beat_due = now + BEAT_SECONDS
+            self._overview("service.json", self._service_document)
+
+    def _ready(self, now: float, everything: bool) -> list[Job]:
+        with self._lock:
+            ready = [key for key, (_, due) in self._due.items() if everything or now >= due]
+            return [self._due.pop(key)[0] for key in ready]
+
+    def _write_status(self, job: Job, now: float, position: int | None = None) -> None:
+        placed = self._placed.get(job.id)
+        if job.state is not State.QUEUED:
+            self._placed.pop(job.id, None)
+        elif position is None and placed is not None:
+            position = placed[1]
+        if self._write(self.path(job.key), status.document(job, position=position)):
+            with self._lock:
+                self._written[job.key] = (job.id, now)
+                if job.over:
+                    del self._written[job.key]
+            return
+        with self._lock:
+            self._due.setdefault(job.key, (job, now + RETRY_SECONDS))
+
+    def _refresh_positions(self) -> None:
+        first = self._positions()[:FRESH_POSITIONS]
+        shown = {job.id for job in first}
+        for position, job in enumerate(first, start=1):
+            if self._placed.get(job.id) != (job.key, position):
+                self._placed[job.id] = (job.key, position)
+                self._write_status(job, self._clock(), position)
+        for left in set(self._placed) - shown:
+            del self._placed[left]
+
+    def _remove_gone(self) -> None:
+        with self._lock:
+            gone, self._gone = self._gone, set()
+        for key in gone:
+            try:
+                disk.remove(self.path(key))
+            except OSError:
+                with self._lock:
+                    self._gone.add(key)
+
+    def _overview(self, name: str, document: Callable[[], Mapping[str, Any]]) -> None:
+        self._write(self._folder / name, document())
+
+    def _write(self, path: Path, found: Mapping[str, Any]) -> bool:
+        try:
+            if path.parent not in self._made:
+                disk.mkdirs(path.parent)
+                self._made.add(path.parent)
+            disk.write(path, to_json(found), durable=False)
+        except OSError as error:
+            self._made.discard(path.parent)
+            self.refused = f"{path}: {error.strerror or error}"
+            return False
+        self.refused = None
+        return True
+
+
+def read_statuses(folder: Path) -> dict[str, dict[str, Any]]:
+    """All status files below status/: folded key → document. For a rebuild from the folders."""
+    found: dict[str, dict[str, Any]] = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.endswith(STATUS_SUFFIX):
+                said = read_status(Path(place) / name)
+                if said is not None and isinstance(said.get("job"), str):
+                    found[naming.fold(said["job"])] = said
+    return found
