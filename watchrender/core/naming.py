@@ -1,0 +1,270 @@
+"""What a name in the inbox says: kind, job name, mark, key, control file. Pure.
+
+The tables below are all that names mean. Whatever they do not say is part of the job's name, never an error.
+Names are compared NFC and case-folded (`fold`), because a share has readers that do either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from itertools import count
+
+#: Names that are nobody's job: hidden and half-copied files, what systems leave behind.
+IGNORED = (
+    ".*", "~*", "*.tmp", "*.part", "*.partial", "*.crdownload", "*.lnk",
+    "thumbs.db", "desktop.ini", ".ds_store", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "__macosx",
+    "system volume information", "lost+found",
+)  # fmt: skip
+#: Files we write ourselves. A folder may be called so.
+OURS = ("*.status.json", "*.log", "why.txt", "*.why.txt")
+
+#: The bytes that the longest name made from a job's name may have, and that longest name's ending.
+LONGEST = 240
+_LONGEST_ENDING = "~99.status.json"
+_HASH_DIGITS = 8
+
+WORDS = {"urgent": 90, "high": 70, "normal": 50, "low": 20}
+
+_JOB_SUFFIXES = (".json", ".yaml", ".yml", ".zip")
+_NUMBER = "([0-9]{2}|100)"  # two digits or 100 only: `p1_intro` and `p720_spot` are names
+_PREFIX = re.compile(rf"p{_NUMBER}[_-](.+)", re.IGNORECASE | re.DOTALL)
+_SUFFIX = re.compile(rf"(.+)\.p{_NUMBER}", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(rf"(.+)@({'|'.join(WORDS)})", re.IGNORECASE | re.DOTALL)
+
+
+class Kind(StrEnum):
+    """What a file or folder in the inbox is, by its name alone."""
+
+    IGNORED = "ignored"
+    CONTROL = "control"
+    JOB = "job"  # .json
+    YAML = "yaml"  # a job or a sidecar: its content tells
+    ZIP = "zip"
+    FOLDER = "folder"  # a bundle, a sub-folder or a returned job: its content tells
+    LETTER = "letter"  # an After Effects project alone: its owner gets a letter with what to write
+    OTHER = "other"
+
+
+class MarkKind(StrEnum):
+    """How a priority was written into a name."""
+
+    PREFIX = "prefix"  # p80_spot
+    SUFFIX = "suffix"  # spot.p80
+    WORD = "word"  # spot@urgent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A job's name, and the priority mark that was taken off it."""
+
+    name: str
+    priority: int | None = None
+    mark: MarkKind | None = None
+
+
+class Order(StrEnum):
+    """What a control file asks for."""
+
+    HOLD = "hold"
+    CANCEL = "cancel"
+    PRIORITIZE = "prioritize"
+    PAUSE = "pause"
+    DRAIN = "drain"
+    STOP = "stop"
+    CANCEL_ALL = "cancel all"
+
+
+#: Marks that work while they lie there; all others are orders, removed when done.
+STANDING = frozenset({Order.HOLD, Order.PAUSE})
+_TOP = {
+    "_pause": Order.PAUSE,
+    "_drain": Order.DRAIN,
+    "_stop": Order.STOP,
+    "_cancel_all": Order.CANCEL_ALL,
+}
+_TARGETED = {".hold": Order.HOLD, ".cancel": Order.CANCEL}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A control file: what it asks for, and of which job (by its name or its file's name)."""
+
+    order: Order
+    target: str | None = None
+    priority: int | None = None
+    only_if_empty: bool = False  # a folder `spot.p80` with something in it is a bundle with a mark
+
+    @property
+    def top_only(self) -> bool:
+        """Does it mean something at the top of the inbox only?"""
+        return self.target is None
+
+    @property
+    def standing(self) -> bool:
+        return self.order in STANDING
+
+
+def classify(name: str, *, is_dir: bool, extra_ignore: Sequence[str] = ()) -> Kind:
+    """What an entry of the inbox is. A folder `spot.p80` is `FOLDER`; ask `control` too once it proves empty."""
+    if is_ignored(name, is_dir=is_dir):
+        return Kind.IGNORED
+    # Before watch.ignore: a pattern like `_*` or `*.txt` must not take the brakes away.
+    asked = control(name, is_dir=is_dir)
+    if asked is not None and not asked.only_if_empty:
+        return Kind.CONTROL
+    if _matches(name, extra_ignore):
+        return Kind.IGNORED
+    return Kind.FOLDER if is_dir else _file_kind(name)
+
+
+def is_ignored(name: str, *, is_dir: bool) -> bool:
+    """Is it nobody's job on any machine (watch.ignore aside)?"""
+    return _matches(name, IGNORED) or (not is_dir and _matches(name, OURS))
+
+
+def parse_name(name: str, *, is_dir: bool = False) -> Named:
+    """The job's name and priority from a file, zip or folder name: the suffix and one mark taken off."""
+    stem = stem_of(name, is_dir=is_dir)
+    for found in _marks(stem):
+        if _is_usable(found.name):
+            return found
+    return Named(name=stem)
+
+
+def stem_of(name: str, *, is_dir: bool = False) -> str:
+    """A file's name without `.json`, `.yaml`, `.yml` or `.zip`; a folder's name as it is."""
+    if is_dir:
+        return name
+    suffix = next((end for end in _JOB_SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(suffix)] or name
+
+
+def fold(key: str) -> str:
+    """A name or key as it is compared: `Spot`, `spot` and both spellings of `é` are one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", key).casefold())
+
+
+def natural_key(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+    """A sort key by which `sh2` comes before `sh10`. Total: two different names never compare equal."""
+    parts = re.split(r"([0-9]+)", fold(name))
+    # Numbers are compared as (digits, text): no limit to their length, no int().
+    keyed = ((len(number := part.lstrip("0")), number) if odd % 2 else (0, part) for odd, part in enumerate(parts))
+    return tuple(keyed), name
+
+
+def fit(name: str) -> str:
+    """The name unchanged if everything we make from it fits the disk, else cut, with eight digits of its hash.
+
+    Cut names are NFC, and the hash is that of the folded name: one key has one cut form on every file system."""
+    room = LONGEST - len(_LONGEST_ENDING)
+    if len(_bytes(name)) <= room:
+        return name
+    digest = hashlib.sha256(_bytes(fold(name))).hexdigest()[:_HASH_DIGITS]
+    return f"{_cut(unicodedata.normalize('NFC', name), room - _HASH_DIGITS - 1)}-{digest}"
+
+
+def candidates(name: str) -> Iterator[str]:
+    """`spot`, `spot~2`, `spot~3`, … without end."""
+    yield name
+    for number in count(2):
+        yield f"{name}~{number}"
+
+
+def control(name: str, *, is_dir: bool = False) -> Control | None:
+    """What a control file or folder asks for; None if it is none. Any case, and a trailing `.txt`, count."""
+    bare = name[:-4] if name.lower().endswith(".txt") else name
+    if order := _TOP.get(bare.lower()):
+        return Control(order=order)
+    for ending, order in _TARGETED.items():
+        if bare.lower().endswith(ending) and len(bare) > len(ending):
+            return Control(order=order, target=bare[: -len(ending)])
+    if found := _SUFFIX.fullmatch(bare):
+        priority = int(found[2])
+        return Control(order=Order.PRIORITIZE, target=found[1], priority=priority, only_if_empty=is_dir)
+    return None
+
+
+def target_matches(target: str, job_name: str, file_names: Iterable[str]) -> bool:
+    """Does a control file's NAME mean this job? It may be its name, a file's whole name, or that without the suffix."""
+    wanted = fold(target)
+    files = tuple(file_names)
+    return wanted in {fold(name) for name in (job_name, *files, *map(stem_of, files))}
+
+
+def sidecar_owner(sidecar: str, jobs: Iterable[tuple[str, bool]]) -> str | None:
+    """Which of the jobs of one folder, given as (name, is it a folder), a sidecar belongs to; None if to none.
+
+    By exact stem, else by job name with the marks taken off on both sides. Where several fit it is the first in
+    natural order, so that two looks at one folder never disagree."""
+    ordered = sorted(jobs, key=lambda job: natural_key(job[0]))
+    stem, name = fold(stem_of(sidecar)), fold(parse_name(sidecar).name)
+    exact = (job for job, is_dir in ordered if fold(stem_of(job, is_dir=is_dir)) == stem)
+    named = (job for job, is_dir in ordered if fold(parse_name(job, is_dir=is_dir).name) == name)
+    return next(exact, None) or next(named, None)
+
+
+def not_for_windows(name: str) -> str | None:
+    """Why Windows could not hold a file of this name, in words; None if it could."""
+    if found := re.search(r'[<>:"|?*\\/\x00-\x1f]', name):
+        return f"it has {found[0]!r} in it"
+    if name.endswith((".", " ")):
+        return "it ends with a dot or a blank"
+    if re.fullmatch(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", name, re.IGNORECASE | re.DOTALL):
+        return "Windows keeps that name for a device"
+    return None
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    folded = fold(name)
+    return any(fnmatchcase(folded, fold(pattern)) for pattern in patterns)
+
+
+def _file_kind(name: str) -> Kind:
+    lower = name.lower()
+    if lower.endswith(".json"):
+        return Kind.JOB
+    if lower.endswith((".yaml", ".yml")):
+        return Kind.YAML
+    if lower.endswith(".zip"):
+        return Kind.ZIP
+    return Kind.LETTER if lower.endswith((".aep", ".aepx")) else Kind.OTHER
+
+
+def _marks(stem: str) -> Iterator[Named]:
+    if found := _PREFIX.fullmatch(stem):
+        yield Named(name=found[2], priority=int(found[1]), mark=MarkKind.PREFIX)
+    if found := _SUFFIX.fullmatch(stem):
+        yield Named(name=found[1], priority=int(found[2]), mark=MarkKind.SUFFIX)
+    if found := _WORD.fullmatch(stem):
+        yield Named(name=found[1], priority=WORDS[found[2].lower()], mark=MarkKind.WORD)
+
+
+def _is_usable(name: str) -> bool:
+    # `p80_..json` must not make a job called `.`: a name that leaves the folder, or that would be
+    # hidden, keeps its mark.
+    return bool(name.strip()) and not name.startswith((".", "~"))
+
+
+def _bytes(name: str) -> bytes:
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, which NTFS allows
+        return name.encode("utf-8", "surrogatepass")
+
+
+def _cut(name: str, room: int) -> str:
+    end, used = 0, 0
+    for character in name:
+        used += len(_bytes(character))
+        if used > room:
+            break
+        end += 1
+    while end and unicodedata.combining(name[end : end + 1] or "x"):
+        end -= 1  # an accent stays with its letter
+    return name[:end].rstrip(" .")
