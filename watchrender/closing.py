@@ -28,6 +28,9 @@ from watchrender.spool.statusfile import status_name, to_json
 COPY_AFTER_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
 
+#: Called between the final status and the move, with the folder and the job as it will be; may change what it says.
+BeforeMove = Callable[[Path, Job], Job]
+
 
 class Closer:
     """Closes jobs. `close` is for whoever can wait and try again; `later` does that by itself, turn by turn."""
@@ -49,14 +52,22 @@ class Closer:
 
     # -- closing now ----------------------------------------------------------------------------------------
 
-    def close(self, job: Job, event: Event, why: str, *, copy: bool = False, **changes: Any) -> Job:
+    def close(
+        self,
+        job: Job,
+        event: Event,
+        why: str,
+        *,
+        copy: bool = False,
+        before_move: BeforeMove | None = None,
+        **changes: Any,
+    ) -> Job:
         """Move a job's folder to where it belongs, then record it. Raises `Busy` and OSError: nothing is lost, call
-        again. With `copy` a folder that somebody keeps open is copied."""
+        again. With `copy` a folder that somebody keeps open is copied. `before_move` runs when the end is decided."""
         final = job.advance(event, at=self._ledger.stamp(), why=why, finished_at=self._ledger.stamp(), **changes)
-        final = self._move(job, final, copy=copy)
-        return self._ledger.apply(
-            job.id, event, why, **(changes | {"finished_at": final.finished_at, "folder": final.folder, "begun": final.begun})
-        )
+        final = self._move(job, final, copy=copy, before_move=before_move)
+        taken = {name: getattr(final, name) for name in (*changes, "finished_at", "folder")}
+        return self._ledger.apply(job.id, event, why, **taken)
 
     def reject(self, job: Job, failure: Failure) -> None:
         """A job that does not pass goes to failed/. If its file is held open, again and again until it goes."""
@@ -73,15 +84,23 @@ class Closer:
 
     def cancelled(self, job: Job) -> None:
         """The files of a job that is recorded as cancelled go to cancelled/."""
+        self.later(job.id, self._move_cancelled(job.id))
 
+    def soon(self, job: Job) -> None:
+        """As `cancelled`, with the next turn: for listeners, which must not block."""
+        with self._lock:
+            if job.id not in self._waiting:
+                self._waiting[job.id] = (self._clock(), 0.0, self._move_cancelled(job.id))
+
+    def _move_cancelled(self, job_id: str) -> Callable[[bool], None]:
         def attempt(copy: bool) -> None:
-            current = self._ledger.get(job.id)
+            current = self._ledger.get(job_id)
             if current is None or current.state is not State.CANCELLED or self.is_closed(current):
                 return
             moved = self._move(current, current, copy=copy)
-            self._ledger.note(job.id, folder=moved.folder)
+            self._ledger.note(job_id, folder=moved.folder)
 
-        self.later(job.id, attempt)
+        return attempt
 
     def is_closed(self, job: Job) -> bool:
         """Do its files lie where they belong (or were they withdrawn)?"""
@@ -135,16 +154,25 @@ class Closer:
 
     # -- the move -------------------------------------------------------------------------------------------
 
-    def _move(self, job: Job, final: Job, *, copy: bool) -> Job:
+    def _move(self, job: Job, final: Job, *, copy: bool, before_move: BeforeMove | None = None) -> Job:
         folder = self._folders.open_closing(job)
         target = self._folders.target(final.state, final.sub, final.name)
         final = replace(final, folder=self._folders.relative(target), waiting_for=())
         self.write_final(folder, final)
+        if before_move is not None:
+            changed = before_move(folder, final)
+            if changed is not final:
+                final = changed
+                self.write_final(folder, final)
         self._folders.bring_files(job, folder)
-        self._arrive(folder, target, copy=copy)
+        self.arrive(folder, target, copy=copy)
         return final
 
-    def _arrive(self, folder: Path, target: Path, *, copy: bool) -> None:
+    def rewrite_final(self, folder: Path, name: str, final: dict[str, Any]) -> None:
+        """The final status again, because its folder goes to another place than it said."""
+        disk.write(folder / status_name(name), to_json(final))
+
+    def arrive(self, folder: Path, target: Path, *, copy: bool) -> None:
         try:
             self._folders.close(folder, target)
         except Busy:

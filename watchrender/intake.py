@@ -17,6 +17,7 @@ from typing import Any
 from loguru import logger
 
 from watchrender import disk
+from watchrender.closing import Closer
 from watchrender.control import Control, Denied, is_meant
 from watchrender.core import letters, naming, settle
 from watchrender.core.failure import Code, Failure, fail
@@ -60,9 +61,11 @@ class Intake:
         gate: Gate,
         judge: Judge,
         control: Control,
+        closer: Closer,
         pace: Pace,
         ignore: tuple[str, ...] = (),
         put_back: Callable[[str, str], None],
+        started_at: Callable[[str], float | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folders = folders
@@ -70,13 +73,15 @@ class Intake:
         self._gate = gate
         self._judge = judge
         self._control = control
+        self._closer = closer
+        self._started_at = started_at  # monotonic start of a job's running attempt
         self._pace = pace
         self._ignore = ignore
         self._put_back = put_back  # end a running attempt and queue its job again: (job id, why)
         self._clock = clock
         self._inbox = Inbox()
         self._subs: set[str] = set(ledger.facts().get("subs", ()))
-        self._scanner = Scanner(folders.inbox, self._subs.__contains__)
+        self._scanner = Scanner(folders.inbox, lambda sub: sub in self._subs)
         self._rotation: Iterator[Entry] = iter(())
         self._footage_due: dict[str, float] = {}
         self._applied_sidecars: dict[str, tuple[Any, ...]] = {}  # job id → name and stamp of the sidecar last applied
@@ -85,9 +90,34 @@ class Intake:
         self.ignored: dict[str, str] = {}  # path → why, for service.json
         self.scanned_at: float | None = None
         self.scan_seconds = 0.0
+        self._know_again()
 
     def close(self) -> None:
         self._scanner.stop()
+
+    def _know_again(self) -> None:
+        """At start: what the record says lies in the inbox. Its files are looked for like any others."""
+        now = self._clock()
+        for job in self._ledger.live():
+            if job.begun:
+                continue
+            entry = Entry(
+                sub=job.sub,
+                name=job.file,
+                is_dir=job.form is Form.BUNDLE,
+                role=Role.JOB,
+                job_id=job.id,
+                seen_at=now,
+                stamp=job.stamp,
+                changed_at=now,
+            )
+            entry.done = job.state is State.QUEUED and job.stamp is not None
+            self._inbox.add(entry)
+
+    def announce(self, sub: str, name: str) -> Job:
+        """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
+        entry = Entry(sub=sub, name=name, is_dir=False, role=Role.JOB, seen_at=self._clock())
+        return self._record(entry, Form.FILE)
 
     # -- one turn -------------------------------------------------------------------------------------------
 
@@ -292,7 +322,8 @@ class Intake:
             **self._judge.first_priority(entry.sub, entry.name),
             **extra,
         )
-        self._inbox.own(entry, job.id)
+        if entry.stamp is not None:
+            self._inbox.own(entry, job.id)
         return job
 
     def _retry_of(self, entry: Entry) -> str | None:
@@ -430,13 +461,13 @@ class Intake:
         old = self._ledger.get(back.id)
         sub = old.sub if old is not None else entry.sub
         try:
-            names = returned.unpack(self._path(entry), back, self._folders.inbox_folder(sub))
+            names = returned.unpack(
+                self._path(entry), back, self._folders.inbox_folder(sub), bundle_name=old.file if old else entry.name
+            )
         except OSError as error:
             self.ignored[self._shown(entry)] = f"a returned job that cannot be unpacked: {error.strerror or error}"
             return
         self._inbox.drop(entry)
-        if names is None:
-            return
         place = f"{sub}/{names}" if sub else names
         self._ledger.know(retries={**self._ledger.facts().get("retries", {}), place: back.id})
         self._soon(self._clock())
@@ -604,7 +635,7 @@ class Intake:
             job = self._ledger.apply(job.id, Event.CHECK, "judged as it is", waiting_for=(), stamp=entry.stamp)
         entry.done = True
         logger.bind(job=job.id).info("{} refused: {}", job.key, failure.message)
-        self._judge.close(job, State.FAILED, failure)
+        self._closer.reject(job, failure)
 
     # -- sidecars -------------------------------------------------------------------------------------------
 
@@ -756,7 +787,7 @@ class Intake:
 
     def _started_just_now(self, job: Job, entry: Entry) -> bool:
         """Was the sidecar first seen within ten seconds after the start? Told by the monotonic clock."""
-        started = self._judge.started_at(job.id)
+        started = self._started_at(job.id)
         return started is not None and entry.seen_at - started <= LATE_SIDECAR_SECONDS
 
     # -- control files --------------------------------------------------------------------------------------

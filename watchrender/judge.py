@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,7 @@ class Judge:
         self._server = paths.server_of(str(folders.root))
         self._rules = tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in config.path_map)
         self._reserved = tuple(str(path) for path in reserved)
-        said = config.policy
-        self.policy = Policy(
-            actions=tuple(said.actions),
-            roots=None if said.roots is None else tuple(os.path.realpath(path) for path in said.roots),
-            schemes=tuple(said.schemes),
-            hosts=tuple(said.hosts),
-            scripts=() if isinstance(said.scripts, str) else tuple(os.path.realpath(path) for path in said.scripts),
-        )
+        self.policy = policy_of(config)
         self.max_job_size = config.watch.max_job_size
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -172,9 +165,9 @@ class Judge:
         fields["warnings"] = (*text.warnings, *(found.warning for found in allowances if found.warning))
         judged = Judged(text=text, settings=merged, fields=fields, allowances=tuple(allowances))
         if failures:
-            return _with(judged, failure=_combined([_placed(found, text) for found in failures]))
+            return replace(judged, failure=_combined([_placed(found, text) for found in failures]))
         resolved, links = self._sources(text, facts)
-        judged = _with(judged, resolved=resolved, links=links)
+        judged = replace(judged, resolved=resolved, links=links)
         return self._look_for_footage(job, source, judged)
 
     def _facts(self, job: Job, source: Path, base: Path) -> Facts:
@@ -279,8 +272,8 @@ class Judge:
         code = Code.TEMPLATE_MISSING if "template.src" in troubles else Code.ASSET_MISSING
         missing = fail(code, "; ".join(troubles.values()), path=next(iter(troubles)))
         if inside is not None and all(judged.resolved[path].is_relative_to(inside[0]) for path in troubles):
-            return _with(judged, failure=_placed(missing, judged.text))  # nothing will come into a closed zip
-        return _with(judged, waiting_for=tuple(troubles.values()), missing=_placed(missing, judged.text))
+            return replace(judged, failure=_placed(missing, judged.text))  # nothing will come into a closed zip
+        return replace(judged, waiting_for=tuple(troubles.values()), missing=_placed(missing, judged.text))
 
     def _inside_zip(self, job: Job, source: Path) -> tuple[Path, frozenset[str]] | None:
         if job.form is not Form.ZIP:
@@ -403,6 +396,18 @@ class Judge:
         )
 
 
+def policy_of(config: Config) -> Policy:
+    """What the operator allows, with links in its folders resolved."""
+    said = config.policy
+    return Policy(
+        actions=tuple(said.actions),
+        roots=None if said.roots is None else tuple(os.path.realpath(path) for path in said.roots),
+        schemes=tuple(said.schemes),
+        hosts=tuple(said.hosts),
+        scripts=() if isinstance(said.scripts, str) else tuple(os.path.realpath(path) for path in said.scripts),
+    )
+
+
 def merged_settings(said: Mapping[str, Any]) -> Settings:
     """The settings that count for a job, from what its record keeps of both."""
     own, _ = settings_of.parse(said.get("job") or {}, source="job")
@@ -413,12 +418,6 @@ def merged_settings(said: Mapping[str, Any]) -> Settings:
 def _has_data(document: Mapping[str, Any]) -> bool:
     assets = document.get("assets")
     return isinstance(assets, list) and any(isinstance(asset, dict) and asset.get("type") == "data" for asset in assets)
-
-
-def _with(judged: Judged, **changes: Any) -> Judged:
-    from dataclasses import replace
-
-    return replace(judged, **changes)
 
 
 def _digest(data: bytes) -> str:

@@ -379,7 +379,8 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if sub and any(not _is_bare(part) for part in sub.split("/")):
         return None
-    record = status.get("record") if isinstance(status.get("record"), dict) else {}
+    told = status.get("record")
+    record: dict[str, Any] = told if isinstance(told, dict) else {}
     form = Form(status["form"]) if status.get("form") in set(Form) else Form.FILE
     file = files.get("job") if _is_bare(files.get("job")) else f"{name}.json"
     if form is Form.BUNDLE and file == "bundle":

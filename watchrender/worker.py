@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
@@ -22,19 +21,17 @@ from watchrender.core import clock as clocks
 from watchrender.core import retry
 from watchrender.core.failure import CATALOGUE, Code, Failure, Kind, fail
 from watchrender.core.job import Job, Progress
-from watchrender.core.states import Event, State
+from watchrender.core.states import Event
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Preparer, Prepared
 from watchrender.finish import Delivery, Finisher
-from watchrender.render.engine import Ended, Engine, Outcome
+from watchrender.render.engine import Ended, Engine
 from watchrender.render.process import TreeRecord
 from watchrender.spool.folders import Busy, ClaimLost, Folders
 
 #: A claim or delivery that was refused because somebody has a file open is tried again after so many seconds.
 BUSY_SECONDS = 2.0
-#: The machine itself went down so often during one job: it is held, so that it does not do it again.
-INTERRUPTED_LIMIT = 3
 
 
 @dataclass(kw_only=True)
@@ -463,5 +460,3 @@ def environment_failure(error: OSError, what: str) -> Failure:
     words = f"{what}: {error.strerror or error}{where}"
     return fail(Code.DISK_FULL if disk.is_full(error) else Code.SHARE_OFFLINE, words)
 
-
-__all__ = ["Worker", "environment_failure", "State", "Path", "replace", "Outcome"]

@@ -359,13 +359,13 @@ class Ledger:
             insort(self._order, _place(job))
 
     def _unindex(self, job: Job) -> None:
-        self._unqueue(job) if job.state is State.QUEUED else None
+        if job.state is State.QUEUED:
+            self._unqueue(job)
         del self._live[job.id]
         self._begun.discard(job.id)
         self._by_sub.get(job.sub, {}).pop(job.id, None)
-        for index, place in ((self._by_key, naming.fold(job.key)), (self._by_file, (job.sub, job.file))):
-            if index.get(place) == job.id:  # type: ignore[attr-defined]
-                del index[place]  # type: ignore[attr-defined]
+        _drop(self._by_key, naming.fold(job.key), job.id)
+        _drop(self._by_file, (job.sub, job.file), job.id)
 
     def _index_over(self, job_id: str, key: str, serial: int) -> None:
         self._serials[job_id] = serial
@@ -377,6 +377,11 @@ class Ledger:
         index = bisect_left(self._order, _place(job))
         if index < len(self._order) and self._order[index][2] == job.id:
             del self._order[index]
+
+
+def _drop(index: dict[Any, str], key: object, job_id: str) -> None:
+    if index.get(key) == job_id:
+        del index[key]
 
 
 def _place(job: Job) -> tuple[int, int, str]:

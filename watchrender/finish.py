@@ -1,0 +1,468 @@
+"""What follows a render: the verdict, the checksum, previews, and the film in its place.
+
+A film is moved into its job's folder first, then the final status is written: from there the job's end is decided and
+every start completes it. A film that goes elsewhere (`output:`) is copied to a hidden name beside its target, flushed
+and renamed, with a copy of the status beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import Any
+
+from loguru import logger
+
+from watchrender import disk
+from watchrender.closing import COPY_AFTER_SECONDS, Closer
+from watchrender.config.model import Config
+from watchrender.core import naming, paths, policy
+from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.job import Job, Progress
+from watchrender.core.policy import Facts
+from watchrender.core.settings import Settings
+from watchrender.core.states import Event
+from watchrender.judge import policy_of
+from watchrender.ledger.ledger import Ledger
+from watchrender.prepare import Attempted, Places
+from watchrender.render import outputs, probe, verdict
+from watchrender.render.outputs import Kind, Output
+from watchrender.render.verdict import Ended, Exit, Expect, Rule, Verify
+from watchrender.spool.folders import Busy, Folders
+from watchrender.spool.statusfile import status_name
+
+#: A target elsewhere that refuses for this long keeps nobody waiting: the film stays in done/, and says so.
+ELSEWHERE_SECONDS = 60.0
+
+
+@dataclass(kw_only=True)
+class Delivery:
+    """An attempt on its way to its end; kept while a move is refused, so that nothing is done twice."""
+
+    job_id: str
+    attempted: Attempted
+    due: float = 0.0  # monotonic
+    refused: int = 0
+    since: float | None = None
+    judged: bool = False
+    warnings: tuple[str, ...] = ()
+    moved: list[Output] = field(default_factory=list)
+    described: list[dict[str, Any]] | None = None
+    elsewhere: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(kw_only=True)
+class Finisher:
+    """Judges attempts and delivers films."""
+
+    config: Config
+    folders: Folders
+    ledger: Ledger
+    closer: Closer
+    places: Places
+    clock: Callable[[], float] = time.monotonic
+
+    def finish(self, job: Job, delivery: Delivery) -> Failure | None:
+        """Judge and deliver. A failure is the verdict; None: the film is in its place and the job completed.
+
+        Raises `Busy` and OSError where a move is refused for now.
+        """
+        if delivery.since is None:
+            delivery.since = self.clock()
+        if not delivery.judged:
+            failure = self._judge(job, delivery)
+            if failure is not None:
+                return failure
+            delivery.judged = True
+        if not job.cancel_requested:
+            self.ledger.progress(job.id, replace(job.progress or Progress(), stage="delivering"))
+        folder = self.folders.absolute(job.folder)
+        self._move_in(job, delivery, folder)
+        if delivery.described is None:
+            settled = self._describe(job, delivery, folder)
+            if isinstance(settled, Failure):
+                return settled
+        self._close(job, delivery, folder)
+        self.forget(delivery.attempted)
+        return None
+
+    # -- the verdict ----------------------------------------------------------------------------------------
+
+    def _judge(self, job: Job, delivery: Delivery) -> Failure | None:
+        attempted = delivery.attempted
+        prepared = attempted.prepared
+        found = outputs.find(
+            prepared.output_folder,
+            prepared.built.stem,
+            prepared.built.sequence,
+            prepared.built.frames.step if prepared.built.frames is not None else 1,
+            ext=prepared.built.ext,
+        )
+        probed = None
+        if self.config.verify.probe == "auto" and found.main is not None:
+            probed = probe.probe(found.main.last_file)
+        said = verdict.judge(
+            self._exit(attempted),
+            attempted.transcript,
+            found,
+            expect=self._expect(prepared.judged.settings, attempted),
+            verify=self._verify(),
+            probed=probed,
+        )
+        if said.failure is not None:
+            return said.failure
+        delivery.warnings = said.warnings
+        delivery.moved = list(found)
+        return None
+
+    @staticmethod
+    def _exit(attempted: Attempted) -> Exit:
+        outcome = attempted.outcome
+        ended = Ended(str(outcome.ended)) if outcome.ended is not None else None
+        return Exit(code=outcome.code, signal=outcome.signal, ended_by=ended)
+
+    @staticmethod
+    def _expect(settings: Settings, attempted: Attempted) -> Expect:
+        built, wished = attempted.prepared.built, settings.expect
+        frames = built.frames
+        postrender = [str(action.get("module")) for action in built.document["actions"]["postrender"]]
+        template = built.document["template"]
+        return Expect(
+            frames=wished.frames if wished is not None else None,
+            duration=wished.duration if wished is not None else None,
+            min_bytes=wished.min_bytes if wished is not None else None,
+            first=frames.start if frames is not None else None,
+            last=frames[-1] if frames is not None and len(frames) else None,
+            step=frames.step if frames is not None else 1,
+            composition=template.get("composition"),
+            template=template.get("src"),
+            postrender=tuple(postrender),
+        )
+
+    def _verify(self) -> Verify:
+        said = self.config.verify
+        return Verify(
+            min_bytes=said.min_bytes,
+            frames=said.frames,
+            missing_footage=Rule(said.missing_footage),
+            missing_fonts=Rule(said.missing_fonts),
+        )
+
+    # -- into the job's folder ------------------------------------------------------------------------------
+
+    def _move_in(self, job: Job, delivery: Delivery, folder: Path) -> None:
+        """The outputs, under the job's name, beside its job file: by rename on one volume, else by a flushed copy."""
+        prepared = delivery.attempted.prepared
+        for number, output in enumerate(delivery.moved):
+            if output.path.parent.is_relative_to(folder) and not output.path.is_relative_to(prepared.output_folder):
+                continue  # moved before a refusal
+            delivery.moved[number] = self._place(job, output, prepared.output_folder, folder, prepared.built.stem)
+
+    def _place(self, job: Job, output: Output, inside: Path, folder: Path, stem: str) -> Output:
+        if output.numbering is not None:
+            return self._place_sequence(job, output, folder, stem)
+        below = output.path.relative_to(inside)
+        name = below.name
+        if output.path.stem == stem:
+            name = f"{job.name}{output.path.suffix}"
+        target = folder / below.parent / self._unused(folder / below.parent, name)
+        self._move(output.path, target)
+        return replace(output, path=target)
+
+    def _unused(self, folder: Path, name: str) -> str:
+        stem, dot, suffix = name.rpartition(".")
+        for candidate in naming.candidates(stem or name):
+            full = f"{candidate}{dot}{suffix}" if stem else candidate
+            if not os.path.lexists(folder / full):
+                return full
+        raise AssertionError("candidates never end")
+
+    def _place_sequence(self, job: Job, output: Output, folder: Path, stem: str) -> Output:
+        assert output.numbering is not None
+        before = output.numbering.before
+        ours = replace(output.numbering, before=f"{job.name}{before[len(stem) :]}" if before.startswith(stem) else before)
+        target = folder / "frames"
+        for number in output.numbering.numbers:
+            source = output.path.with_name(output.numbering.name(number))
+            self._move(source, target / ours.name(number))
+        return replace(output, path=target / ours.pattern, numbering=ours)
+
+    def _move(self, source: Path, target: Path) -> None:
+        disk.mkdirs(target.parent)
+        try:
+            disk.rename(source, target)
+        except FileExistsError:
+            if os.path.lexists(source):
+                raise
+        except OSError as error:
+            if not os.path.lexists(source) and os.path.lexists(target):
+                return
+            if disk.is_busy(error):
+                raise Busy(source, error) from None
+            self._copy_in(source, target)
+
+    def _copy_in(self, source: Path, target: Path) -> None:
+        hidden = target.with_name(f".{target.name[:100]}.part")
+        disk.remove(hidden)
+        disk.copy(source, hidden)
+        disk.rename(hidden, target)
+        disk.remove(source)
+
+    # -- what there is to say of it -------------------------------------------------------------------------
+
+    def _describe(self, job: Job, delivery: Delivery, folder: Path) -> Failure | None:
+        elsewhere = self._elsewhere(job, delivery, folder)
+        if isinstance(elsewhere, Failure):
+            return elsewhere
+        described = []
+        for output in delivery.moved:
+            digest = outputs.sha256(output.path) if self.config.delivery.checksum and output.kind is Kind.FILM else None
+            entry = outputs.describe(output, beside=folder, sha256=digest)
+            to = next((found["to"] for found in elsewhere if found["from"] == entry["path"]), None)
+            described.append(entry | ({"path": to} if to is not None else {}))
+        if self.config.delivery.previews == "auto" and delivery.moved:
+            self._previews(job, delivery.moved[0], folder)
+        delivery.elsewhere = elsewhere
+        delivery.described = described
+        return None
+
+    def _previews(self, job: Job, output: Output, folder: Path) -> None:
+        try:
+            source: Any = list(output.files()) if output.kind is Kind.SEQUENCE else output.path
+            for made in probe.previews(source, folder):
+                target = folder / f"{job.name}.{made.name}"
+                if not os.path.lexists(target):
+                    disk.rename(made, target)
+        except OSError as error:
+            logger.warning("no previews of {}: {}", job.key, str(error))
+
+    def _elsewhere(self, job: Job, delivery: Delivery, folder: Path) -> tuple[dict[str, Any], ...] | Failure:
+        """Where films go besides done/: the settings' `output:`, else what the job itself asks for, weakest last."""
+        if not delivery.moved:
+            return ()
+        prepared = delivery.attempted.prepared
+        wished = prepared.judged.settings.output
+        pairs: list[tuple[Output, str]] = []
+        if wished is not None:
+            pairs.append((delivery.moved[0], wished))
+        else:
+            for asked in prepared.built.deliveries:
+                output = self._output_meant(delivery, asked.of)
+                if output is not None and all(output is not known for known, _ in pairs):
+                    pairs.append((output, asked.to))
+        found: list[dict[str, Any]] = []
+        for output, text in pairs:
+            target = self._target(job, output, text, prepared.judged.settings, delivery)
+            if isinstance(target, Failure):
+                return target
+            entry = outputs.describe(output, beside=folder)
+            found.append({"from": entry["path"], "to": str(target), "replace": self._on_exists(prepared.judged.settings) == "replace"})
+        return tuple(found)
+
+    @staticmethod
+    def _output_meant(delivery: Delivery, name: str | None) -> Output | None:
+        if name is None:
+            return delivery.moved[0]
+        return next((output for output in delivery.moved if output.path.name == name), None)
+
+    def _on_exists(self, settings: Settings) -> str:
+        return str(settings.on_exists or self.config.delivery.on_exists)
+
+    def _target(
+        self, job: Job, output: Output, text: str, settings: Settings, delivery: Delivery
+    ) -> Path | Failure:
+        """The file (or, for a sequence, the folder) that an `output:` names, versioned where it is taken."""
+        ext = output.path.suffix.lstrip(".") if output.kind is Kind.FILM else output.last_file.suffix.lstrip(".")
+        filled = fill_in(text, job, ext, datetime.now())
+        facts = Facts(
+            root=os.path.realpath(self.folders.root),
+            base=os.path.realpath(self.folders.root),
+            windows=os.name == "nt",
+            realpath=os.path.realpath,
+            root_server=paths.server_of(str(self.folders.root)),
+            rules=tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in self.config.path_map),
+            reserved=(),
+        )
+        judged = policy.delivery_target(filled, path="output", facts=facts, policy=policy_of(self.config))
+        if isinstance(judged, Failure):
+            return judged
+        path = Path(judged)
+        if judged.endswith(("/", "\\")) or path.is_dir() or not path.suffix:
+            path = path / (output.path.name if output.kind is Kind.FILM else job.name)
+        elif output.kind is Kind.SEQUENCE:
+            path = path.with_suffix("")
+        elif path.suffix.lstrip(".").lower() != ext.lower():
+            delivery.warnings += (f"the film is {ext}, so it was delivered as {path.stem}.{ext} and not as {path.name}",)
+            path = path.with_suffix(f".{ext}")
+        if not os.path.lexists(path) or self._on_exists(settings) == "replace":
+            return path
+        if self._on_exists(settings) == "fail":
+            return fail(Code.OUTPUT_EXISTS, f"{path} is there already, and on_exists is fail", path="output")
+        return path.with_name(self._unused(path.parent, path.name))
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _close(self, job: Job, delivery: Delivery, folder: Path) -> None:
+        """Final status, deliveries elsewhere, one rename, the record."""
+        assert delivery.since is not None
+        copy = self.clock() - delivery.since >= COPY_AFTER_SECONDS
+        self.folders.clear_attempts(folder)
+        changes: dict[str, Any] = {
+            "outputs": tuple(delivery.described or ()),
+            "warnings": (*job.warnings, *delivery.warnings),
+            "deliveries": delivery.elsewhere,
+            "attempts": (*job.attempts, self._entry(job, delivery.attempted)),
+            "error": None,
+            "waiting_for": (),
+            "progress": self._last_progress(delivery.attempted),
+        }
+        self.closer.close(
+            job,
+            Event.FINISH,
+            f"rendered and verified on try {job.attempt}",
+            copy=copy,
+            before_move=lambda place, final: self._deliver(job, delivery, place, final),
+            **changes,
+        )
+        logger.info("{} completed: {}", job.key, ", ".join(str(entry["path"]) for entry in delivery.described or ()))
+
+    @staticmethod
+    def _entry(job: Job, attempted: Attempted) -> dict[str, Any]:
+        return {
+            "number": len(job.attempts) + 1,
+            "started_at": attempted.started_at,
+            "finished_at": attempted.finished_at,
+            "exit_code": attempted.outcome.code,
+            "error": None,
+        }
+
+    @staticmethod
+    def _last_progress(attempted: Attempted) -> Progress:
+        told = attempted.transcript
+        return Progress(percent=100.0, frame=told.frame, frames=told.frames, fps=told.fps, stage="completed")
+
+    def _deliver(self, job: Job, delivery: Delivery, folder: Path, final: Job) -> Job:
+        """Deliver elsewhere. If a target refuses for too long the film stays in its folder, and the status says so."""
+        if not delivery.elsewhere:
+            return final
+        try:
+            deliver_elsewhere(folder, delivery.elsewhere)
+        except OSError as error:
+            if self.clock() - (delivery.since or 0.0) < ELSEWHERE_SECONDS and not isinstance(error, PermissionError):
+                raise
+            return self._keep_here(delivery, final, error)
+        return final
+
+    def _keep_here(self, delivery: Delivery, final: Job, error: OSError) -> Job:
+        here = {found["to"]: found["from"] for found in delivery.elsewhere}
+        described = tuple(entry | {"path": here.get(entry["path"], entry["path"])} for entry in delivery.described or ())
+        said = f"could not be delivered to {', '.join(here)} ({error.strerror or error}); the film is in this folder"
+        delivery.elsewhere, delivery.described = (), list(described)
+        logger.warning("{}: {}", final.key, said)
+        return replace(final, outputs=described, deliveries=(), warnings=(*final.warnings, said))
+
+    # -- what an attempt leaves -----------------------------------------------------------------------------
+
+    def discard(self, attempted: Attempted) -> None:
+        """An attempt that was ended by us leaves nothing."""
+        disk.remove_tree(attempted.prepared.output_folder)
+        self.forget(attempted)
+
+    def forget(self, attempted: Attempted) -> None:
+        disk.remove_tree(attempted.prepared.work)
+        unpacked = self.places.work_dir / "zip" / attempted.prepared.uid.rsplit("-", 1)[0]
+        disk.remove_tree(unpacked)
+
+    def keep_for_study(self, attempted: Attempted) -> None:
+        """A failed attempt: its film goes, the newest few work folders are kept."""
+        disk.remove_tree(attempted.prepared.output_folder)
+        kept = self.places.work_dir / "failed"
+        keep = self.config.nexrender.keep_failed_work
+        if keep == 0:
+            self.forget(attempted)
+            return
+        try:
+            disk.mkdirs(kept)
+            disk.rename(attempted.prepared.work, kept / attempted.prepared.uid)
+            for old in sorted(kept.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+                disk.remove_tree(old)
+        except OSError as error:
+            logger.warning("the work of a failed attempt could not be kept: {}", str(error))
+            disk.remove_tree(attempted.prepared.work)
+
+
+def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
+    """`{job} {sub} {date} {composition} {ext}` filled in."""
+    values = {
+        "job": job.name,
+        "sub": job.sub,
+        "date": now.strftime("%Y-%m-%d"),
+        "composition": _one_part(job.composition or ""),
+        "ext": ext,
+    }
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _one_part(text: str) -> str:
+    """A composition's name as one part of a path: it may hold anything, slashes too."""
+    return "".join("_" if sign in '<>:"/\\|?*' or ord(sign) < 32 else sign for sign in text).strip(". ") or "composition"
+
+
+def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
+    """Copy films to their targets: hidden name, flush, rename. One that has arrived is not copied again."""
+    for found in deliveries:
+        if not isinstance(found, dict) or not isinstance(found.get("from"), str) or not isinstance(found.get("to"), str):
+            continue
+        source, target = folder / PurePath(found["from"]), Path(found["to"])
+        if "[" in source.name and not source.exists():
+            _deliver_sequence(source.parent, target)
+        elif source.exists():
+            _deliver_file(source, target, replace_it=found.get("replace") is True)
+        _status_beside(folder, target)
+
+
+def _deliver_file(source: Path, target: Path, *, replace_it: bool) -> None:
+    disk.mkdirs(target.parent)
+    hidden = target.with_name(f".{target.name[:100]}.watchrender-part")
+    if _same_content(source, target):
+        disk.remove(source)  # it has arrived; the cut came before the original was removed
+        return
+    disk.remove(hidden)
+    disk.copy(source, hidden)
+    disk.replace(hidden, target) if replace_it else disk.rename(hidden, target)
+    disk.flush_folder(target.parent)
+    disk.remove(source)
+
+
+def _same_content(source: Path, target: Path) -> bool:
+    try:
+        if not target.is_file() or target.stat().st_size != source.stat().st_size:
+            return False
+        return outputs.sha256(source) == outputs.sha256(target)
+    except OSError:
+        return False
+
+
+def _deliver_sequence(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        return
+    disk.mkdirs(target.parent)
+    hidden = target.with_name(f".{target.name[:100]}.watchrender-part")
+    disk.remove_tree(hidden)
+    disk.copy_tree(source, hidden)
+    disk.rename(hidden, target)
+    disk.remove_tree(source)
+
+
+def _status_beside(folder: Path, target: Path) -> None:
+    """A copy of the status file beside a film that was delivered elsewhere."""
+    for entry in os.scandir(folder):
+        if entry.name.endswith(status_name("")):
+            disk.write(target.parent / f"{target.stem}{status_name('')}", Path(entry.path).read_bytes())
+

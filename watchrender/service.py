@@ -1,0 +1,637 @@
+"""The life of the service: build everything once, recover, run, keep house, stop.
+
+Signals set a flag. The main thread turns the inbox; the worker has two threads, the status writer and the page one each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from loguru import logger
+
+from watchrender import __version__, disk, logs
+from watchrender.closing import Closer
+from watchrender.config import Config, default_state_dir, root_hash, secrets
+from watchrender.control import Control
+from watchrender.core import clock as clocks
+from watchrender.core import naming, status
+from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.job import Job
+from watchrender.core.states import Event, State
+from watchrender.finish import Finisher
+from watchrender.gate import Gate
+from watchrender.intake import Intake, Pace
+from watchrender.judge import Judge, policy_of
+from watchrender.ledger.ledger import Change, Ledger, utc_now
+from watchrender.ledger.storage import LedgerInUse, NewerLedger
+from watchrender.prepare import Places, Preparer
+from watchrender.recover import Recovery, import_history
+from watchrender.render.engine import CliEngine
+from watchrender.render.fetch import FetchCache, Fetcher
+from watchrender.render.footage import Footage
+from watchrender.render.process import TreeRecord, reap, stray
+from watchrender.spool.folders import Folders, Unfit
+from watchrender.spool.lock import RootLock, Taken, read_beat, wait_for_foreign
+from watchrender.spool.statusfile import StatusWriter
+from watchrender.spool.volume import free_bytes, volume_of
+from watchrender.spool.watcher import Hints
+from watchrender.worker import Worker
+
+QUEUE_LIMIT = 500
+RECENT_LIMIT = 20
+HOUSE_SECONDS = 60.0
+#: A fetched source may be so large, and take so long.
+FETCH_BYTES = 64 * 2**30
+FETCH_SECONDS = 4 * 3600.0
+CACHE_BYTES = 20 * 2**30
+
+
+class CannotStart(Exception):
+    """The operator must fix something first: exit code 2."""
+
+
+class Service:
+    """One service of one root."""
+
+    def __init__(self, config: Config, *, say: Callable[[str], None] = print) -> None:
+        self.config = config
+        self._say = say
+        self.root = Path(config.root)
+        self.node = config.node or socket.gethostname()
+        self.instance = uuid.uuid4().hex
+        self.host = socket.gethostname()
+        self._signals = 0
+        self._ousted: str | None = None
+        self._wake = threading.Event()
+        self._started = time.monotonic()
+        self._started_at = clocks.stamp(utc_now())
+        self._beat = 0
+        self._state = "starting"
+        self._house_due = 0.0
+        self._checked_beat = 0.0
+        self.web: Any = None
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """The whole life. Returns the exit code: 0, or 4 where another service serves this root. Raises
+        `CannotStart`."""
+        folders = self.folders = Folders(self.root, self.config.folders)
+        if not self.root.is_dir():
+            raise CannotStart(f"root: {self.root} is not there; make it, or mount the share, then start again")
+        self.volume = volume_of(self.root)
+        self.state_dir = default_state_dir(self.root, self.config)
+        self._check_places()
+        lock = RootLock(self.root)
+        try:
+            lock.take()
+            if self.volume.is_share or read_beat(folders.status / "service.json") is not None:
+                wait_for_foreign(folders.status / "service.json", self.host)
+        except Taken as taken:
+            self._say(str(taken))
+            return 4
+        try:
+            return self._serve()
+        finally:
+            lock.free()
+
+    def _check_places(self) -> None:
+        root, state = os.path.realpath(self.root), os.path.realpath(self.state_dir)
+        if state == root or state.startswith(root + os.sep):
+            raise CannotStart(f"state_dir: {self.state_dir} lies inside root; choose a folder outside {self.root}")
+        try:
+            disk.mkdirs(self.state_dir)
+        except OSError as error:
+            raise CannotStart(f"state_dir: {self.state_dir} cannot be made: {error.strerror}") from None
+
+    def _serve(self) -> int:
+        self._set_up_logs()
+        try:
+            self.ledger = Ledger(self.state_dir / "ledger")
+        except NewerLedger as newer:
+            raise CannotStart(str(newer)) from None
+        except LedgerInUse as used:
+            self._say(str(used))
+            return 4
+        try:
+            self._build()
+            try:
+                self.folders.prepare()
+            except Unfit as unfit:
+                raise CannotStart(str(unfit)) from None
+            self._recover()
+            self._start_views()
+        except BaseException:
+            self.ledger.close()
+            raise
+        try:
+            self._catch_signals()
+            self._start()
+            self._loop()
+        finally:
+            self._stop()
+        return 4 if self._ousted else 0
+
+    def _set_up_logs(self) -> None:
+        said = self.config.log
+        logs.mask(*secrets(self.config))
+        logs.setup(
+            level=said.level,
+            json=said.json_,
+            folder=self.state_dir / "logs",
+            rotation=said.rotation,
+            terminal=sys.stderr,
+        )
+
+    def _build(self) -> None:
+        config, folders, ledger = self.config, self.folders, self.ledger
+        self.gate = Gate(stamp=ledger.stamp)
+        work_dir = Path(config.nexrender.work_dir) if config.nexrender.work_dir else self.state_dir / "work"
+        disk.mkdirs(work_dir)
+        to_work = config.nexrender.render_to == "work_dir" or (
+            config.nexrender.render_to == "auto" and self.volume.is_share
+        )
+        self.places = Places(
+            state_dir=self.state_dir, work_dir=work_dir, logs=self.state_dir / "logs", render_to_work=to_work
+        )
+        share = self.volume.is_share
+        settle = config.watch.settle if config.watch.settle != "auto" else (12.0 if share else 2.0)
+        scan = config.watch.scan_interval if config.watch.scan_interval != "auto" else (5.0 if share else 2.0)
+        self.pace = Pace(
+            scan=float(scan),
+            settle=float(settle),
+            cut_off=config.watch.cut_off,
+            assets_deadline=config.watch.assets_deadline,
+        )
+        self.closer = Closer(folders=folders, ledger=ledger, log_of=self.log_of)
+        self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
+        cache = FetchCache(work_dir / "cache", CACHE_BYTES)
+        fetcher = Fetcher(
+            policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache
+        )
+        footage = Footage(work_dir, fetcher=fetcher)
+        self.judge = Judge(
+            config=config,
+            folders=folders,
+            ledger=ledger,
+            footage=footage,
+            module_installed=lambda name: self.preparer.module_installed(name),
+            now=utc_now,
+            reserved=(folders.inbox, folders.active, folders.failed, folders.cancelled, folders.status),
+            settle_seconds=self.pace.settle,
+        )
+        self.marker = f"watchrender-{root_hash(self.root)}"
+        self.preparer = Preparer(
+            config=config, folders=folders, judge=self.judge, footage=footage, places=self.places, marker=self.marker
+        )
+        self.worker = Worker(
+            folders=folders,
+            ledger=ledger,
+            gate=self.gate,
+            preparer=self.preparer,
+            engine=CliEngine(),
+            finisher=Finisher(config=config, folders=folders, ledger=ledger, closer=self.closer, places=self.places),
+            closer=self.closer,
+            retry_settings=config.retry,
+            node=self.node,
+            finish_running=config.shutdown == "finish",
+        )
+        self.status_writer = StatusWriter(
+            folders.status,
+            queue_document=self.queue_document,
+            service_document=self.service_document,
+            positions=lambda: ledger.queue(QUEUE_LIMIT),
+            is_online=self._is_online,
+        )
+
+    def _recover(self) -> None:
+        rebooted = self._note_boot()
+        ended = sum(reap(TreeRecord.from_dict(found), 2.0) for found in self.ledger.facts().get("trees", {}).values())
+        ended += sum(reap(found, 2.0) for found in stray(self.marker))
+        if ended:
+            logger.warning("{} processes left by an earlier life of this service were ended", ended)
+        self.ledger.know(trees={})
+        for left in ("attempts", "zip"):
+            disk.remove_tree(self.places.work_dir / left)
+        fresh = not self.ledger.facts().get("known")
+        Recovery(
+            folders=self.folders,
+            ledger=self.ledger,
+            closer=self.closer,
+            rebooted=rebooted,
+            max_attempts=self.config.retry.max_retries + 1,
+        ).run()
+        if fresh:
+            threading.Thread(target=self._import_history, name="history", daemon=True).start()
+
+    def _import_history(self) -> None:
+        count = import_history(self.folders, self.ledger, lambda: self.gate.stopping)
+        if not self.gate.stopping:
+            self.ledger.know(known=True)
+        if count:
+            logger.info("{} jobs that are over were brought back from the folders", count)
+
+    def _note_boot(self) -> bool:
+        """Has the machine itself started anew since this service last ran?"""
+        boot = round(psutil.boot_time())
+        known = self.ledger.facts().get("boot")
+        self.ledger.know(boot=boot)
+        # The clock may be set between two looks, and boot time moves with it: the system's own boot id decides.
+        boot_id = _boot_id()
+        known_id = self.ledger.facts().get("boot_id")
+        self.ledger.know(boot_id=boot_id)
+        if boot_id is not None and known_id is not None:
+            return bool(boot_id != known_id)
+        return known is not None and abs(boot - int(known)) > 60
+
+    def _start_views(self) -> None:
+        self.ledger.listen(self._heard)
+        self.gate.listen(self._gate_changed)
+        if not self.config.server.enabled:
+            return
+        from watchrender.web.server import PortTaken, WebServer
+
+        self.web = WebServer(
+            config=self.config.server,
+            ledger=self.ledger,
+            control=self.control,
+            gate=self.gate,
+            folders=self.folders,
+            service_document=self.service_document,
+            queue_document=self.queue_document,
+            log_of=self.log_of,
+            drop=self.drop,
+            document_of=self.document_of,
+            ready=self.not_ready,
+        )
+        try:
+            self.web.start()
+        except PortTaken as taken:
+            raise CannotStart(str(taken)) from None
+
+    def _start(self) -> None:
+        self.hints = Hints(self.folders.inbox, self._wake)
+        self.hearing = self.config.watch.events and self.hints.start()
+        self.intake = Intake(
+            folders=self.folders,
+            ledger=self.ledger,
+            gate=self.gate,
+            judge=self.judge,
+            control=self.control,
+            closer=self.closer,
+            pace=self.pace,
+            ignore=tuple(self.config.watch.ignore),
+            put_back=self.worker.put_back,
+            started_at=self.worker.started_at,
+        )
+        for job in self.ledger.live():
+            self.status_writer.changed(job, progress=False)
+        self._state = "running"
+        self.intake.turn()
+        self.status_writer.start()
+        self.worker.start()
+        logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
+        if self.web is not None:
+            host, port = self.web.address
+            logger.info("page and API: http://{}:{}/", host, port)
+        _notify_systemd("READY=1")
+
+    def _loop(self) -> None:
+        wait = 0.0
+        while not self.gate.stopping:
+            if self._wake.wait(max(0.0, wait)):
+                self._wake.clear()
+            if self._signals:
+                self._asked_to_stop()
+                break
+            wait = self.intake.turn(self.hints.take())
+            self.closer.turn()
+            self._keep_house()
+            _notify_systemd("WATCHDOG=1")
+            if self.gate.draining and self.worker.idle() and not self.closer.pending():
+                logger.info("drained")
+                break
+            if self.gate.draining:
+                wait = min(wait, 0.2)
+
+    # -- stopping -------------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        names = ["SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"]
+        for name in names:
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._signals += 1
+        self._wake.set()
+
+    def request_stop(self) -> None:
+        """As a first signal would (for tests and for service managers that call instead of signalling)."""
+        self._signals += 1
+        self._wake.set()
+
+    def _asked_to_stop(self) -> None:
+        finish = self.config.shutdown == "finish"
+        logger.info("stopping: the running render {}", "is finished first" if finish else "is put back in the queue")
+
+    def _stop(self) -> None:
+        self._state = "stopping"
+        _notify_systemd("STOPPING=1")
+        self.gate.stop()
+        self.hints.stop()
+        patience = 10 * 86400.0 if self.config.shutdown == "finish" else self.config.limits.terminate_grace + 30
+        deadline = time.monotonic() + patience
+        signals = self._signals
+        while not self.worker.stop(0.2) and time.monotonic() < deadline:
+            self._look_for_foreign()
+            if self._signals > max(signals, 1):
+                logger.warning("ending at once")
+                self.worker.end_at_once()
+                deadline = min(deadline, time.monotonic() + 15)
+                signals = 10**9
+            elif self._signals > signals:
+                signals = self._signals
+        self.closer.turn()
+        if self.web is not None:
+            self.web.stop(seconds=1.0)
+        self._state = "stopped"
+        self.status_writer.stop()
+        self.intake.close()
+        self.ledger.close()
+        logger.info("stopped")
+        logs.close()
+
+    # -- keeping house --------------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        self._look_for_foreign()
+        if now < self._house_due:
+            return
+        self._house_due = now + HOUSE_SECONDS
+        self._expire()
+        if self.config.watch.events and not self.hearing:
+            self.hearing = self.hints.start()
+
+    def _look_for_foreign(self) -> None:
+        """Who reads a foreign instance in service.json has been ousted: it stops, ends its attempt, and leaves."""
+        now = time.monotonic()
+        if now - self._checked_beat < 2.0:
+            return
+        self._checked_beat = now
+        found = read_beat(self.folders.status / "service.json")
+        if found is None or found.get("instance") == self.instance or found.get("host") == self.host:
+            return
+        if found.get("state") == "stopped" or self._ousted:
+            return
+        self._ousted = str(found.get("host"))
+        logger.error("watchrender on {} has taken over this root; this one leaves", self._ousted)
+        self.gate.stop()
+
+    def _expire(self) -> None:
+        """Retention: status files after a day, the record after a week. Never a job that is not over."""
+        now = utc_now()
+        shown = clocks.stamp(now - timedelta(seconds=self.config.retention.status))
+        kept = clocks.stamp(now - timedelta(seconds=self.config.retention.history))
+        forgotten: list[str] = []
+        for job in self.ledger.over(newest_first=False):
+            ended = job.finished_at or job.updated_at
+            if ended > shown:
+                break
+            self.status_writer.gone(job.key)
+            if ended <= kept and self.closer.is_closed(job):
+                forgotten.append(job.id)
+                disk.remove(self.places.log(job.id))
+        if forgotten:
+            self.ledger.forget(forgotten)
+
+    # -- listeners ------------------------------------------------------------------------------------------
+
+    def _heard(self, change: Change) -> None:
+        self.status_writer.changed(change.job, progress=change.progress)
+        if not change.progress and change.job.state is State.QUEUED:
+            self.gate.wake.set()
+        if change.job.over and change.before is not None and not change.before.over:
+            self._wake.set()
+            if change.job.state is State.CANCELLED and not self.closer.is_closed(change.job):
+                self.closer.soon(change.job)
+
+    def _gate_changed(self) -> None:
+        self.status_writer.beat_now()
+        self._wake.set()
+        if self.web is not None:
+            self.web.service_changed()
+
+    def _is_online(self) -> bool:
+        return not any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()) and self._ousted is None
+
+    # -- documents ------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        return {str(state): number for state, number in self.ledger.counts.items()}
+
+    def service_document(self) -> dict[str, Any]:
+        """`status/service.json`, and what GET /api/v1/status says."""
+        self._beat += 1
+        intake = getattr(self, "intake", None)
+        return {
+            "schema": "watchrender.service/1",
+            "instance": self.instance,
+            "host": self.host,
+            "pid": os.getpid(),
+            "beat": self._beat,
+            "at": clocks.stamp(utc_now()),
+            "started_at": self._started_at,
+            "version": __version__,
+            "node": self.node,
+            "platform": platform.platform(terse=True),
+            "uptime": round(time.monotonic() - self._started, 1),
+            "state": self._state if self._state != "running" else self._mood(),
+            "paused": self.gate.paused,
+            "draining": self.gate.draining,
+            "waiting": [failure.to_dict() for failure in self.gate.waiting()],
+            "waiting_since": self.gate.waiting_since(),
+            "why": self._why(),
+            "counts": self.counts(),
+            "rendering": [job.key for job in self.ledger.begun() if job.state is State.RENDERING],
+            "health": self.health(),
+            "ignored": [
+                {"path": path, "why": why} for path, why in sorted(intake.ignored.items() if intake else ())[:1000]
+            ],
+        }
+
+    def _mood(self) -> str:
+        if self.gate.draining:
+            return "draining"
+        if self.gate.paused:
+            return "paused"
+        return "waiting" if self.gate.waiting() else "running"
+
+    def _why(self) -> str | None:
+        """One sentence for whoever wonders why nothing renders."""
+        waiting = self.gate.waiting()
+        if waiting:
+            return f"{waiting[0].message} {waiting[0].cure}"
+        if self.gate.paused:
+            return "paused: a _PAUSE lies in the inbox; remove it, or run `watchrender resume`"
+        if self.gate.draining:
+            return "draining: the running render is finished, then the service ends"
+        return None
+
+    def health(self) -> dict[str, Any]:
+        intake = getattr(self, "intake", None)
+        scanned = intake.scanned_at if intake is not None else None
+        oldest = min((job.created_at for job in self.ledger.queue(QUEUE_LIMIT)), default=None)
+        return {
+            "root": str(self.root),
+            "volume": self.volume.kind,
+            "share": self.volume.is_share,
+            "events": bool(getattr(self, "hearing", False)),
+            "scan_interval": self.pace.scan,
+            "settle": self.pace.settle,
+            "scan_age": None if scanned is None else round(time.monotonic() - scanned, 1),
+            "scan_seconds": None if intake is None else round(intake.scan_seconds, 4),
+            "free_bytes": {"root": free_bytes(self.root), "work": free_bytes(self.places.work_dir)},
+            "oldest_queued_at": oldest,
+            "status_refused": self.status_writer.refused,
+            "ledger": {"documents": self.ledger.db.stats.documents, "warnings": list(self.ledger.db.warnings)},
+        }
+
+    def queue_document(self) -> dict[str, Any]:
+        """`status/queue.json`: what renders, the first five hundred of the queue, the last that are over, totals."""
+        recent: list[Job] = []
+        for job in self.ledger.over():
+            recent.append(job)
+            if len(recent) >= RECENT_LIMIT:
+                break
+        return {
+            "schema": "watchrender.queue/1",
+            "at": clocks.stamp(utc_now()),
+            "instance": self.instance,
+            "paused": self.gate.paused,
+            "waiting": [failure.to_dict() for failure in self.gate.waiting()],
+            "counts": self.counts(),
+            "total": self.ledger.counts[State.QUEUED],
+            "rendering": [_short(job, None) for job in self.ledger.begun() if job.state is State.RENDERING],
+            "queue": [_short(job, place) for place, job in enumerate(self.ledger.queue(QUEUE_LIMIT), start=1)],
+            "recent": [_short(job, None) for job in recent],
+        }
+
+    def not_ready(self) -> list[Failure]:
+        """What keeps the service from rendering now: /readyz."""
+        found = self.gate.waiting()
+        if self._state != "running" or self.gate.stopping or self.gate.draining:
+            found = [*found, fail(Code.SHARE_OFFLINE, f"the service is {self._state if self._state != 'running' else 'draining'}")]
+        return found
+
+    def log_of(self, job: Job) -> bytes:
+        """A job's own log: what its renders have said."""
+        try:
+            data = self.places.log(job.id).read_bytes()
+        except OSError:
+            data = b""
+        told = "".join(f"{line['at']} {line['from']} -> {line['to']}: {line['why']}\n" for line in job.history)
+        return told.encode("utf-8", "replace") + (b"\n" + data if data else b"")
+
+    def document_of(self, job: Job) -> dict[str, Any] | None:
+        """The job's own document, as it lies in its folder now."""
+        from watchrender.core.job import Form
+
+        if not job.folder:
+            return None
+        source = self.folders.source(job)
+        try:
+            data = source.read_bytes() if job.form is Form.FILE else None
+        except OSError:
+            return None
+        read = self.judge.read(job, source, data)
+        return None if isinstance(read, Failure) else read[0].document
+
+    # -- dropping over HTTP ---------------------------------------------------------------------------------
+
+    def drop(
+        self, name: str, sub: str, document: dict[str, Any], settings: dict[str, Any] | None, key: str | None
+    ) -> str:
+        """Write a job into the inbox like any drop. Returns the id it has. Raises `Denied` and ValueError with words."""
+        _check_drop(name, sub)
+        known = dict(self.ledger.facts().get("idempotency", {}))
+        if key is not None and key in known:
+            return str(known[key])
+        inbox = self.folders.inbox_folder(sub)
+        disk.mkdirs(inbox)
+        free = next(found for found in naming.candidates(name) if self._free(inbox, found))
+        job = self.intake.announce(sub, f"{free}.json")
+        if key is not None:
+            known = dict(list(known.items())[-999:])
+            self.ledger.know(idempotency=known | {key: job.id})
+        try:
+            if settings:
+                disk.write_new(inbox / f"{free}.yaml", json.dumps(settings, ensure_ascii=False, indent=1))
+            disk.write_new(inbox / f"{free}.json", json.dumps(document, ensure_ascii=False, indent=1))
+        except OSError as error:
+            self.ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")
+            raise
+        self._wake.set()
+        return job.id
+
+    def _free(self, inbox: Path, name: str) -> bool:
+        return not any(os.path.lexists(inbox / f"{name}{end}") for end in (".json", ".yaml", ".yml"))
+
+
+def _check_drop(name: str, sub: str) -> None:
+    for part in (name, *filter(None, sub.split("/"))):
+        if part in (".", "..") or set(part) & set('/\\\0') or not part.strip() or len(os.fsencode(part)) > 200:
+            raise ValueError(f"{part!r} cannot be a file name")
+        if naming.is_ignored(part, is_dir=False):
+            raise ValueError(f"{part!r} is a name that watchrender leaves alone")
+        if why := naming.not_for_windows(part):
+            raise ValueError(f"{part!r} is no name for a job: {why}")
+
+
+def _short(job: Job, position: int | None) -> dict[str, Any]:
+    full = status.document(job, position=position)
+    keys = (
+        "id", "job", "name", "sub", "state", "folder", "priority", "priority_from", "position", "hold", "attempt",
+        "max_attempts", "not_before", "waiting_for", "progress", "eta", "created_at", "queued_at", "started_at",
+        "finished_at", "template", "composition", "tags", "outputs", "error",
+    )  # fmt: skip
+    return {key: full[key] for key in keys}
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _notify_systemd(state: str) -> None:
+    """Tell systemd how the service is (Type=notify); nothing where it was not started by systemd."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.connect("\0" + address[1:] if address.startswith("@") else address)
+            sock.sendall(state.encode())
+    except OSError:
+        pass
+
+
