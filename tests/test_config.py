@@ -292,7 +292,7 @@ server:
 queue: {supersede: same_job, default_priority: 010}
 port: 3
 retry: {jitter: 2, max_retries: 1_000}
-log: {json: maybe, level: verbose}
+log: {json: maybe, level: debugg}
 engine: nexrender-server
 """
 
@@ -317,7 +317,7 @@ engine: nexrender-server
         "retry.jitter: 2 is out of range; at most 1",
         'retry.max_retries: "1_000" is not a whole number (write 1000)',
         'log.json: "maybe" is neither true nor false',
-        'log.level: "VERBOSE" is not one of TRACE, DEBUG, INFO, WARNING, ERROR',
+        'log.level: "DEBUGG" is not one of TRACE, DEBUG, INFO, WARNING, ERROR; did you mean DEBUG?',
         "engine: needs nexrender_server.url",
     ):
         assert any(line.endswith(words) for line in found), words
@@ -523,7 +523,7 @@ def test_a_relative_path_in_a_variable_is_refused_because_it_starts_nowhere() ->
 
 
 def test_variables_that_are_no_settings_are_passed_over() -> None:
-    names = ("CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "KILLS", "SIM_FAIL", "TEST_X")
+    names = ("CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "ATTEMPT", "KILLS", "SIM_FAIL", "TEST_X")
 
     assert good("", **{f"WATCHRENDER_{name}": "x" for name in names}).root == Path("/mnt/renders")
 

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from watchrender.config.kinds import quoted
-from watchrender.config.shape import all_names, kind_at, names_of, nearest
+from watchrender.config.shape import all_names, kind_at, names_of
 from watchrender.config.text import Fault, Node, Place
+from watchrender.core.settings import nearest
 
 Path = list[str | int]
 
@@ -67,7 +68,9 @@ def _locate(loc: tuple[int | str, ...], tree: Node) -> tuple[Path, Node]:
 
 def _unknown(_error: ErrorDetails, path: Path) -> str:
     section, name = kind_at(path[:-1]), str(path[-1])
-    meant = (nearest(name, names_of(section)) if section else None) or _elsewhere(name)
+    # At the top, `port` is meant for server.port and is no slip for `root`.
+    known = nearest(name, names_of(section)) if section else None
+    meant = _elsewhere(name) or known if len(path) == 1 else known or _elsewhere(name)
     return f"unknown setting; did you mean {meant}?" if meant else "unknown setting"
 
 

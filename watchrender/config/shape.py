@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -58,13 +57,6 @@ def all_names(section: type[Section] = Config, before: str = "") -> Iterator[str
         below = beneath(kind)
         if isinstance(below, type):
             yield from all_names(below, f"{before}{name}.")
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    lowered = {found.lower(): found for found in known}
-    match = difflib.get_close_matches(name.lower().replace("-", "_"), lowered, n=1)
-    return lowered[match[0]] if match else None
 
 
 def _map_in(kind: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from watchrender.core.textual import line_column
+
 _STRING, _LIST, _MAP = (f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map"))
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _MOST_VALUES = 20_000  # a configuration has some hundred; more is a file of something else, or aliases that explode
@@ -75,8 +77,8 @@ def decode(data: bytes, source: str) -> tuple[str, list[Fault]]:
     try:
         return data.decode("utf-16" if utf16 else "utf-8-sig"), []
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8", "replace")
-        place = Place(source=source, line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        place = _place(source, before, len(before))
         return "", [Fault(place=place, words=f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]
 
 
@@ -240,6 +242,11 @@ _CURES: tuple[tuple[str, str], ...] = (
 )
 
 
+def _place(source: str, text: str, offset: int) -> Place:
+    line, column = line_column(text, offset)
+    return Place(source=source, line=line, column=column)
+
+
 def _syntax_fault(error: yaml.MarkedYAMLError, source: str) -> Fault:
     mark = error.problem_mark or error.context_mark
     place = Place(source=source, line=mark.line + 1, column=mark.column + 1) if mark else Place(source=source)
@@ -250,7 +257,6 @@ def _syntax_fault(error: yaml.MarkedYAMLError, source: str) -> Fault:
 
 
 def _character_fault(error: yaml.reader.ReaderError, text: str, source: str) -> Fault:
-    before = text[: error.position]
-    place = Place(source=source, line=before.count("\n") + 1, column=len(before) - before.rfind("\n"))
+    place = _place(source, text, error.position)
     code = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
     return Fault(place=place, words=f"the character U+{code:04X} cannot stand in a configuration; take it out")

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from watchrender.config import text as texts
 from watchrender.config.model import Section
-from watchrender.config.shape import Beneath, all_names, beneath, kind_at, kind_within, nearest
+from watchrender.config.shape import Beneath, all_names, beneath, kind_at, kind_within
 from watchrender.config.text import Fault, Node, Place
+from watchrender.core.settings import nearest
 
 PREFIX = "WATCHRENDER_"
 
 #: Variables of ours that are no settings: where the configuration is, hooks for tests, marks on our child processes.
-NOT_SETTINGS = frozenset({"CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "KILLS"})
+NOT_SETTINGS = frozenset({"CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "ATTEMPT", "KILLS"})
 NOT_SETTINGS_PREFIXES = ("SIM_", "TEST_", "BENCH_")
 
 
