@@ -1,0 +1,1 @@
+"""The record of all jobs, and the database beneath it that survives kills, full disks and threads."""
