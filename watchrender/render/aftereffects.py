@@ -18,7 +18,7 @@ _YEAR = re.compile(r"20\d\d")
 
 
 def find_aerender(
-    setting: None | str | Path | Mapping[str, str], version: str | None = None, *, platform: str = sys.platform
+    setting: str | Path | Mapping[str, str] | None, version: str | None = None, *, platform: str = sys.platform
 ) -> Path | Failure:
     """The aerender to use: the one configured, else that of the newest After Effects here."""
     if setting is None:
@@ -94,7 +94,7 @@ def _newest_aerender(version: str | None, platform: str) -> Path | Failure:
 
 def _candidates(platform: str) -> list[Path]:
     if platform == "win32":
-        programs = Path(os.environ.get("ProgramW6432") or os.environ.get("ProgramFiles") or r"C:\Program Files")
+        programs = Path(os.environ.get("PROGRAMW6432") or os.environ.get("PROGRAMFILES") or r"C:\Program Files")
         return [path / "Support Files" / "aerender.exe" for path in (programs / "Adobe").glob("Adobe After Effects*")]
     if platform == "darwin":
         return [path / "aerender" for path in Path("/Applications").glob("Adobe After Effects*")]
@@ -120,7 +120,7 @@ def patch_failure(aerender: Path, nexrender: Nexrender | None = None) -> Failure
         return fail(
             Code.AERENDER_NOT_FOUND,
             f"{aerender} is not inside an After Effects: {script} cannot be read ({error.strerror or error}).",
-            cure="Set nexrender.aerender to the aerender inside the After Effects folder, not to a copy, link or script.",
+            cure="Set nexrender.aerender to the aerender inside the After Effects folder, not to a copy or a link.",
         )
     wanted = _wanted_mark(aerender, nexrender)
     if mark is not None and wanted in (None, mark):
@@ -166,7 +166,7 @@ def _unwritable(script: Path, folder: Path, *, first: bool) -> Path | None:
         return script
     backup = folder / "Backup.Scripts" / "Startup"
     standing = next(place for place in (backup, *backup.parents) if place.exists())
-    if first and not os.access(standing, os.W_OK):
+    if first and not os.access(standing, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         return standing
     if first and os.name != "nt" and os.stat(script).st_uid != os.geteuid() and os.geteuid() != 0:
         return script  # nexrender changes its mode first, which only the owner may

@@ -90,7 +90,7 @@ def data_dir() -> Path:
     )
 
 
-def find(command: None | str | Sequence[str]) -> Nexrender | Failure:
+def find(command: str | Sequence[str] | None) -> Nexrender | Failure:
     """The nexrender to use: as configured, else the installed set, else `nexrender-cli` on PATH. Starts nothing."""
     if command is None:
         return find_set(data_dir() / "nexrender") or _find_on_path()
@@ -145,7 +145,7 @@ def _needs_node(program: Path) -> bool:
 
 
 def _without_shim(program: Path) -> Nexrender | None:
-    """The same nexrender as `node …/bin.js`; None where the script behind the name cannot be seen, or node is missing."""
+    """The same nexrender as `node …/bin.js`; None where node or the script behind the name is missing."""
     node = node_on_path() or node_of_wheel()
     if node is None:
         return None
@@ -277,10 +277,12 @@ def command_line(
 _KEPT = frozenset(
     {
         "PATH", "PATHEXT", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "OS",
-        "HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "APPDATA", "LOCALAPPDATA", "PUBLIC", "PROGRAMDATA", "ALLUSERSPROFILE",
-        "PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432", "COMMONPROGRAMFILES", "COMMONPROGRAMFILES(X86)", "COMMONPROGRAMW6432",
+        "HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "APPDATA", "LOCALAPPDATA",
+        "PUBLIC", "PROGRAMDATA", "ALLUSERSPROFILE", "PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432",
+        "COMMONPROGRAMFILES", "COMMONPROGRAMFILES(X86)", "COMMONPROGRAMW6432",
         "USERNAME", "USERDOMAIN", "COMPUTERNAME", "SESSIONNAME", "USER", "LOGNAME", "SHELL",
-        "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "PROCESSOR_IDENTIFIER", "PROCESSOR_LEVEL", "PROCESSOR_REVISION",
+        "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "PROCESSOR_IDENTIFIER",
+        "PROCESSOR_LEVEL", "PROCESSOR_REVISION",
         "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "__CF_USER_TEXT_ENCODING",
         "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR",
     }
@@ -324,7 +326,7 @@ def environment(
         found["NODE_COMPILE_CACHE"] = str(compile_cache)
     found |= extra or {}
     if sys.platform == "linux" if linux is None else linux:
-        options = (found.get("NODE_OPTIONS", ""), _require(_PRELOAD))
+        options = (found.get("NODE_OPTIONS", ""), preload_option(_PRELOAD))
         found["NODE_OPTIONS"] = " ".join(word for word in options if word)
     return found | dict(marker or {})
 
@@ -333,7 +335,7 @@ def _is_kept(name: str) -> bool:
     return name.upper() in _KEPT or name.upper().startswith("LC_")
 
 
-def _require(path: Path) -> str:
+def preload_option(path: Path) -> str:
     """The preload as NODE_OPTIONS wants it: in double quotes, backslash before quote and backslash."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'--require "{escaped}"'

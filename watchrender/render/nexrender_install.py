@@ -117,24 +117,27 @@ def _fill(fresh: Path, npm: Sequence[str], say: Say) -> Failure | None:
     say(f"fetching {total} packages with npm")
     words = ["ci", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=http"]
     try:
-        npm_process = subprocess.Popen(
-            [*npm, *words],
-            cwd=fresh,
-            env=_npm_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        status, told = _run_npm([*npm, *words], fresh, total, say)
     except OSError as error:
         return fail(Code.NEXRENDER_NOT_FOUND, f"npm cannot be started ({npm[0]}): {error}.", cure=nodes.CURE)
-    try:
-        told = list(_follow(npm_process, total, say))
-        status = npm_process.wait()
-    finally:
-        if npm_process.poll() is None:
-            npm_process.kill()
-            npm_process.wait()
     return None if status == 0 else _npm_failure(status, told)
+
+
+def _run_npm(command: Sequence[str], folder: Path, total: int, say: Say) -> tuple[int, list[str]]:
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=_npm_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as npm_process:
+        try:
+            told = list(_follow(npm_process, total, say))
+            return npm_process.wait(), told
+        except BaseException:
+            npm_process.kill()  # Ctrl-C: nobody waits for it any more
+            raise
 
 
 def _npm_environment() -> dict[str, str]:
@@ -174,7 +177,7 @@ def _npm_failure(status: int, told: Sequence[str]) -> Failure:
         return fail(
             Code.NEXRENDER_NOT_FOUND,
             f"npm could not reach its registry: {said}.",
-            cure="Check the network and npm's own settings (`npm config list`: registry, proxy, cafile), then try again.",
+            cure="Check the network and npm's settings (`npm config list`: registry, proxy, cafile), then try again.",
         )
     return fail(
         Code.NEXRENDER_NOT_FOUND,
@@ -184,7 +187,7 @@ def _npm_failure(status: int, told: Sequence[str]) -> Failure:
 
 
 def _prove(root: Path, node: Path, say: Say) -> Failure | None:
-    """Run what was installed: its version, its core, and on Linux that the preload carries it past the platform check."""
+    """Run what was installed: its version, its core, and on Linux that the preload carries it past its own check."""
     say("trying it")
     nexrender = describe((str(node), str(cli_script(root))), cli_script(root))
     version = _run_to_prove(nexrender.command, "--version")

@@ -97,8 +97,9 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
         FAILED,
         (
             (
-                "aerender ERROR: After Effects can not render for aerender. Another instance of aerender, or another script, "
-                "may be running; or, AE may be waiting for response from a modal dialog, or for a render to complete. "
+                "aerender ERROR: After Effects can not render for aerender. Another instance of aerender, or another "
+                "script, may be running; or, AE may be waiting for response from a modal dialog, or for a render to "
+                "complete. "
                 "Try running aerender without the -reuse flag to invoke a separate instance of After Effects"
             ),
         ),
@@ -140,9 +141,7 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "licence": (  # *
         "launch",
         FAILED,
-        (
-            "aerender ERROR: After Effects can not start: your license has expired. Renew your subscription at adobe.com.",
-        ),
+        ("aerender ERROR: After Effects can not start: your license has expired. Renew your subscription.",),
     ),
     "oem_text": ("launch", FAILED, ("aerender Error: After Effects\udcb4\udced\udcce\udcf3: \udcfcc\udca1\udcb6S",)),
     "source": ("frame", OK, ("Could not read from source. Please check the settings and try again. ( 86 :: 2 )",)),
@@ -177,8 +176,8 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "errors": (
         "finished",
         (
-            'WARNING: After Effects warning: logged 10 errors, please check log. First error was "error: Unable to Render: '
-            "File Not Found"
+            'WARNING: After Effects warning: logged 10 errors, please check log. First error was "error: Unable to '
+            "Render: File Not Found"
         ),
     ),
     "no_errors": ("finished", "INFO: After Effects logged 0 errors."),
