@@ -1,0 +1,222 @@
+"""Look into a film: how long, how many frames, does the last one decode; and pictures of it for people.
+
+The looking is done by `probe_child` in a process of its own, with limits on time and memory, because a damaged film may
+crash a decoder or make it turn for ever. What it answers is checked like anything from outside. Without PyAV (the extra
+`media`) nothing is known, and that is no fault of the film.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from watchrender import disk
+
+MEMORY = 4 << 30  # bytes; a frame of 8K in 16 bits takes 265 MB, and a decoder holds several
+ANSWER_LIMIT = 16 << 20
+SHEET = 12  # pictures of a contact sheet
+_CHILD = Path(__file__).with_name("probe_child.py")
+_TICK = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What is in a film or image. None: it does not have that, or it could not be told."""
+
+    duration: float | None = None  # seconds
+    fps: float | None = None
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    codec: str | None = None
+    last_frame_decodes: bool | None = None
+    detail: str = ""  # why not, in words
+
+
+def is_available() -> bool:
+    """Is PyAV installed, so that films can be looked into?"""
+    return find_spec("av") is not None
+
+
+def probe(
+    path: Path, timeout: float = 60.0, *, memory: int = MEMORY, should_stop: Callable[[], bool] | None = None
+) -> Probed | None:
+    """Look into a film, or one image of a sequence. None where that cannot be told: no PyAV, or a format not known.
+
+    A look that takes longer than `timeout` seconds, needs more than `memory` bytes or crashes says nothing for or
+    against the film: `last_frame_decodes` is then None and `detail` tells why.
+    """
+    if not is_available() or not _is_file(path):
+        return None
+    request = {"do": "probe", "path": os.path.abspath(path)}
+    answers, ended = _ask(request, timeout, memory, should_stop)
+    if not answers:
+        return Probed(detail=ended)
+    return None if "unknown" in answers[0] else _probed(answers[0])
+
+
+def previews(
+    source: Path | Sequence[Path],
+    folder: Path,
+    timeout: float = 60.0,
+    *,
+    memory: int = MEMORY,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Path]:
+    """Write `thumbnail.jpg` and `contact.jpg` of a film, or of the frames of a sequence, into `folder`.
+
+    What cannot be made in `timeout` seconds is left out; no PyAV or Pillow, or no picture in it: an empty list.
+    """
+    paths = [source] if isinstance(source, Path) else _evenly(source)
+    if not (is_available() and find_spec("PIL")) or not paths or not all(_is_file(path) for path in paths):
+        return []
+    request = {"do": "previews", "paths": [os.path.abspath(path) for path in paths], "labels": _labels(paths)}
+    answers, _ = _ask(request, timeout, memory, should_stop)
+    return [written for answer in answers for written in _written(answer, folder)]
+
+
+def _evenly(paths: Sequence[Path]) -> list[Path]:
+    """As many of the frames as a contact sheet shows, twice over: the thumbnail may be one between."""
+    count = min(len(paths), 2 * SHEET)
+    return [paths[int((number + 0.5) * len(paths) / count)] for number in range(count)]
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    return [path.stem[len(path.stem.rstrip("0123456789")) :] or path.stem[-20:] for path in paths]
+
+
+def _written(answer: dict[str, Any], folder: Path) -> Iterator[Path]:
+    if answer.get("name") not in ("thumbnail.jpg", "contact.jpg") or not isinstance(answer.get("data"), str):
+        return
+    try:
+        picture = base64.b64decode(answer["data"], validate=True)
+    except binascii.Error:
+        return
+    if picture.startswith(b"\xff\xd8"):
+        path = folder / str(answer["name"])
+        disk.write(path, picture, durable=False)
+        yield path
+
+
+def _is_file(path: Path) -> bool:
+    """A regular file, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+# --- the child --------------------------------------------------------------------------------------------------------
+
+
+def _ask(
+    request: dict[str, Any], timeout: float, memory: int, should_stop: Callable[[], bool] | None
+) -> tuple[list[dict[str, Any]], str]:
+    """Put the request to a child; its answers, and why it ended where that was not by itself."""
+    request = request | {"seconds": timeout, "memory": memory}
+    with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
+        question.write(json.dumps(request).encode())
+        question.seek(0)
+        child = _start(question, answer)
+        try:
+            ended = _watch(child, timeout, memory, should_stop)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        answer.seek(0)
+        return list(_answers(answer.read(ANSWER_LIMIT))), ended or _end_of(child.returncode)
+
+
+def _start(question: IO[bytes], answer: IO[bytes]) -> subprocess.Popen[bytes]:
+    # By its path and with -P: the folder it lies in must not come before the standard library.
+    command = [sys.executable, "-P", "-X", "utf8", str(_CHILD)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCHRENDER_")}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+        return subprocess.Popen(
+            command, stdin=question, stdout=answer, stderr=subprocess.DEVNULL, env=environment, creationflags=flags
+        )
+    return subprocess.Popen(
+        command, stdin=question, stdout=answer, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
+
+
+def _watch(child: subprocess.Popen[bytes], timeout: float, memory: int, should_stop: Callable[[], bool] | None) -> str:
+    """Wait for the child's end. Words where it has to be ended."""
+    deadline = time.monotonic() + timeout + 1  # it ends itself first where it can
+    while time.monotonic() < deadline:
+        try:
+            child.wait(_TICK)
+        except subprocess.TimeoutExpired:
+            if should_stop and should_stop():
+                return "the look into it was stopped"
+            if _memory_of(child.pid) > memory:
+                return "the look into it needed too much memory"
+        else:
+            return ""
+    return f"the look into it took longer than {timeout:g} s"
+
+
+def _memory_of(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _end_of(code: int) -> str:
+    if code == 3:
+        return "the look into it took too long"
+    return f"the look into it crashed (status {code})" if code else "the look into it brought nothing"
+
+
+def _answers(data: bytes) -> Iterator[dict[str, Any]]:
+    """The answers that came whole."""
+    for line in data.split(b"\n")[:10]:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def _probed(answer: dict[str, Any]) -> Probed:
+    """The answer, each fact only where it is of the right kind and size."""
+    decodes, codec = answer.get("last_frame_decodes"), answer.get("codec")
+    return Probed(
+        duration=_number(answer.get("duration"), 1e8),
+        fps=_number(answer.get("fps"), 1e5),
+        frames=_whole(answer.get("frames"), 1 << 40),
+        width=_whole(answer.get("width"), 1 << 20),
+        height=_whole(answer.get("height"), 1 << 20),
+        codec=codec[:40] if isinstance(codec, str) else None,
+        last_frame_decodes=decodes if isinstance(decodes, bool) else None,
+        detail=str(answer.get("detail", ""))[:300],
+    )
+
+
+def _number(value: object, limit: float) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value) if 0 < value <= limit else None
+
+
+def _whole(value: object, limit: int) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= limit else None
