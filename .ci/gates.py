@@ -1,0 +1,39 @@
+"""Hold a coverage report to what pyproject.toml asks for: `gates.py coverage.json`. Exit 1 below it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+
+def main(report: Path) -> int:
+    """Print each asked-for figure and the whole; 1 if one is missed."""
+    settings = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    found = json.loads(report.read_text(encoding="utf-8"))
+    missed = 0
+    for name, asked in settings["tool"]["watchrender"]["coverage"].items():
+        summary = found["files"].get(name, {}).get("summary")
+        for what, least in asked.items():
+            share = percent(summary, what)
+            missed += share < least
+            print(f"{'ok  ' if share >= least else 'MISS'} {name}: {share:.1f} % of {what}, {least} % asked for")
+    print(f"     all: {percent(found['totals'], 'lines'):.1f} % of lines")
+    return 1 if missed else 0
+
+
+def percent(summary: dict[str, Any] | None, what: str) -> float:
+    """The share that was run. A file that is not in the report was not run at all."""
+    if summary is None:
+        return 0.0
+    run, all_of_them = {
+        "lines": (summary["covered_lines"], summary["num_statements"]),
+        "branches": (summary.get("covered_branches", 0), summary.get("num_branches", 0)),
+    }[what]
+    return 100.0 * run / all_of_them if all_of_them else 100.0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
