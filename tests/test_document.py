@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from watchrender.core.policy import Allowance, Facts, Policy, Use, objections, sources_of
+from watchrender.render import nexrender
 from watchrender.render.document import Built, Delivery, build, film_ext, frames, is_in_place, is_sequence
+from watchrender.render.footage import Footage
 from watchrender.render.nexrender import Nexrender
+from watchrender.render.simulator.project import write_project
 
 ATTACKS = Path(__file__).parent / "corpus" / "attacks"
 OUTPUT_DIR = "/var/work/attempt/out"
@@ -490,3 +493,46 @@ def test_texts_of_a_job_stay_texts_in_the_script_that_nexrender_writes(
     assert seen[0::2] == [[text, text] for text in TEXTS] + [[None, 2]] * len(TEXTS)
     values = [value for _, value in seen[1::2]]
     assert values == [{"value": text} for text in TEXTS] + [{"expression": text} for text in TEXTS]
+
+
+RENDERED = ["100%", "a#b", "what?", "1+1", "a&b", "cost$5", "a,b", "it's", 'say "hi"', "two words", "Größe é", "🎬"]
+ODD = ["12:30", "$HOME", "a|b"]
+FAILING = {"missing_footage": "fail"}
+
+
+@pytest.mark.nexrender
+@pytest.mark.parametrize("name", [*RENDERED, *ODD])
+def test_a_project_and_footage_of_any_name_are_rendered_by_the_real_nexrender(
+    nexrender_set: Nexrender, simulator: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / f"projects {name}"
+    folder.mkdir()
+    project = write_project(
+        folder / f"{name}.aep", frames=2, layers=["logo"], footage=[f"{name}.png"], behaviour=FAILING
+    )
+    (folder / f"{name}.png").write_bytes(b"beside the project")
+    document = job(assets=[{"type": "image", "src": "logo", "layerName": "logo"}])
+    resolved = {"template.src": project, "assets[0].src": folder / f"{name}.png"}
+    for made in ("home", "work", "out"):
+        (tmp_path / made).mkdir()
+    env = nexrender.environment(home=tmp_path / "home", scratch=tmp_path / "work")
+    footage = Footage(tmp_path)
+    ready = footage.bring(document, resolved=resolved, links={}, folder=tmp_path / "in", environment=env)
+    assert isinstance(ready, dict)
+    copy = build(
+        document,
+        uid="A1",
+        output_dir=str(tmp_path / "out"),
+        stem=name,
+        ext="mp4",
+        resolved=ready,
+        windows=False,
+        environment=env,
+    )
+    (tmp_path / "job.json").write_text(json.dumps(copy.document), encoding="utf-8")
+
+    words = nexrender.command_line(nexrender_set, simulator, tmp_path / "job.json", tmp_path / "work")
+    run = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert Path(copy.output).stat().st_size > 0

@@ -246,6 +246,13 @@ def test_names_of_compositions_that_are_no_code_pass(composition: str) -> None:
     assert judge(job(composition=composition)) == ([], [])
 
 
+@pytest.mark.parametrize("composition", ["a'b", "a\\b", "$$", "$&", "$`", "a\tb", "\x7f", "\u2029", "/*COMPOSITION*/"])
+def test_names_of_compositions_that_the_script_would_read_as_code_do_not(composition: str) -> None:
+    failures, _ = judge(job(composition=composition))
+
+    assert [(found.code, found.path) for found in failures] == [(DENIED, "template.composition")]
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     document = job(
         src="http://10.0.0.1/x.aep",
@@ -483,6 +490,15 @@ def test_the_example_of_nexrender_itself_works_encode_then_copy() -> None:
     encode, copy = allowances
     assert (encode.use, encode.of, encode.aims[0].spot) == (Use.FURTHER, "encoded.mp4", Spot.FURTHER)
     assert (copy.use, copy.of, copy.to) == (Use.DELIVERY, "encoded.mp4", "/mnt/renders/out/final.mp4")
+
+
+@pytest.mark.parametrize(
+    "name", ["con.mp4", "NUL.gif", "a.b", ".mp4", "x.mp4 ", "x.mp4/", "a|b.mp4", "x.mp4:y.mp4", "x.sh"]
+)
+def test_an_encode_makes_a_film_with_a_name_for_every_disk(name: str) -> None:
+    failures, _ = judge(job(post=[{"module": ENCODE, "preset": "mp4", "output": name}]))
+
+    assert [found.path for found in failures] == [POST]
 
 
 def test_two_encodes_cannot_write_one_file() -> None:
