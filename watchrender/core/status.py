@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from watchrender.core.failure import Code, Kind
 from watchrender.core.job import Form, Job, Progress
 from watchrender.core.states import State
 
@@ -81,4 +82,80 @@ def _record(job: Job) -> dict[str, Any]:
         "digest": job.digest,
         "retry_at": job.retry_at,
         "deliveries": list(job.deliveries),
+    }
+
+
+def schema_status() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a status file."""
+    text, number, flag = {"type": "string"}, {"type": ["number", "null"]}, {"type": "boolean"}
+    maybe_text = {"type": ["string", "null"]}
+    texts = {"type": "array", "items": text}
+    error = {
+        "type": ["object", "null"],
+        "required": ["code", "kind", "message", "cure"],
+        "properties": {
+            "code": {"enum": [str(code) for code in Code]},
+            "kind": {"enum": [str(kind) for kind in Kind]},
+            "message": text,
+            "cure": text,
+            "path": text,
+            "line": {"type": "integer"},
+            "column": {"type": "integer"},
+        },
+    }
+    properties: dict[str, Any] = {
+        "schema": {"const": SCHEMA},
+        "state": {"enum": [str(state) for state in State]},
+        "form": {"enum": [str(form) for form in Form]},
+        "files": {"type": "object", "properties": {"job": text, "sidecar": maybe_text}, "required": ["job", "sidecar"]},
+        "priority": {"type": "integer", "minimum": 0, "maximum": 100},
+        "position": {"type": ["integer", "null"], "minimum": 1},
+        "attempt": {"type": "integer", "minimum": 0},
+        "max_attempts": {"type": "integer", "minimum": 1},
+        "progress": {
+            "type": "object",
+            "properties": {"percent": number, "frame": number, "frames": number, "fps": number, "stage": text},
+            "required": ["percent", "frame", "frames", "fps", "stage"],
+        },
+        "eta": {"type": "object", "properties": {name: maybe_text for name in _NO_ETA}, "required": list(_NO_ETA)},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "path": text,
+                    "bytes": {"type": "integer"},
+                    "sha256": maybe_text,
+                    "frames": {"type": "integer"},
+                },
+                "required": ["path", "bytes", "sha256"],
+            },
+        },
+        "attempts": {"type": "array", "items": {"type": "object", "required": ["number", "started_at", "finished_at"]}},
+        "history": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"at": text, "from": maybe_text, "to": text, "why": text},
+                "required": ["at", "from", "to", "why"],
+            },
+        },
+        "error": error,
+        "record": {"type": "object"},
+    }
+    properties |= dict.fromkeys(("id", "job", "name", "sub", "folder", "priority_from", "created_at", "updated_at"), text)
+    properties |= dict.fromkeys(("hold", "cancel_requested"), flag)
+    properties |= dict.fromkeys(("waiting_for", "warnings", "tags"), texts)
+    properties |= dict.fromkeys(
+        ("retry_of", "not_before", "queued_at", "started_at", "finished_at", "template", "composition", "node")
+        + ("superseded_by", "held_because"),
+        maybe_text,
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "watchrender status",
+        "description": "What NAME.status.json says about a job.",
+        "type": "object",
+        "properties": properties,
+        "required": sorted(properties),
     }

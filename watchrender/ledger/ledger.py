@@ -52,7 +52,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = utc_now, sync: str = "always") -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.db = JournalDB(path, sync=sync)  # type: ignore[arg-type]
+        self.db = JournalDB(path / "state.json", sync=sync)  # type: ignore[arg-type]
         self.now = now
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []

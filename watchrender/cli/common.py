@@ -1,0 +1,88 @@
+"""What all commands share: the config, exit codes, and how things are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from watchrender.config import Config
+
+
+class Exit(IntEnum):
+    """Exit codes, part of the contract with scripts."""
+
+    DONE = 0
+    NO = 1
+    FIX = 2
+    NO_SERVICE = 3
+    TAKEN = 4
+    INTERRUPTED = 130
+
+
+@dataclass(kw_only=True)
+class Given:
+    """What was given before the command's own words."""
+
+    config: Path | None = None
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("-c", "--config", help="The configuration file.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def leave(code: Exit, words: str = "") -> NoReturn:
+    """Say why and end with this exit code."""
+    if words:
+        typer.echo(words, err=True)
+    raise typer.Exit(int(code))
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def config_path(context: typer.Context, config: Path | None) -> Path | None:
+    from watchrender.config import find_config
+
+    given: Given = context.obj or Given()
+    return find_config(config or given.config, os.environ, Path.cwd())
+
+
+def load_config(context: typer.Context, config: Path | None) -> Config:
+    """The config that is meant, or exit 2 with every fault."""
+    from watchrender.config import ConfigError, decode, load
+
+    path = config_path(context, config)
+    if path is None and not os.environ.get("WATCHRENDER_ROOT"):
+        leave(
+            Exit.FIX,
+            "no configuration found: give one with -c FILE, set WATCHRENDER_CONFIG, or make one with `watchrender init DIR`",
+        )
+    text = ""
+    faults: list[Any] = []
+    source = "environment" if path is None else str(path)
+    if path is not None:
+        try:
+            text, faults = decode(path.read_bytes(), source)
+        except OSError as error:
+            leave(Exit.FIX, f"{path}: cannot be read: {error.strerror or error}")
+    if faults:
+        leave(Exit.FIX, "\n".join(str(fault) for fault in faults))
+    try:
+        return load(text, source, os.environ)
+    except ConfigError as error:
+        leave(Exit.FIX, "\n".join(error.faults))
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()

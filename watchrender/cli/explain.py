@@ -1,0 +1,157 @@
+"""What would happen to a job, and why: `watchrender check JOB`. The same judge as intake; nothing runs."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from watchrender.cli.reach import Reach
+from watchrender.config import Config, default_state_dir
+from watchrender.core import naming
+from watchrender.core.failure import Failure
+from watchrender.core.job import Form, Job
+from watchrender.judge import Judge, Judged, Sidecar
+from watchrender.render import nexrender
+from watchrender.render.footage import Footage
+from watchrender.spool.folders import Folders
+
+
+def explain(config: Config, path: Path) -> dict[str, Any]:
+    """The answer for one job file, bundle folder or zip: as data, and as text for people (`text`)."""
+    path = path.absolute()
+    folders = Folders(Path(config.root), config.folders)
+    if not os.path.lexists(path):
+        return _refused(path, f"{path} is not there", "Give the path of a job file, a bundle folder or a zip.", "JOB_UNREADABLE")
+    job = _job_of(path, folders)
+    judge = _judge(config, folders)
+    sidecar, fault = _sidecar_beside(path, job)
+    if fault is not None:
+        return _refused(path, fault, "Keep one of them and take the other away.", "SIDECAR_INVALID")
+    try:
+        data = path.read_bytes() if job.form is Form.FILE else None
+    except OSError as error:
+        return _refused(path, f"{path.name} cannot be read: {error.strerror}", "Give this user the right to read it.", "JOB_UNREADABLE")
+    answer = judge.judge(job, path, data, sidecar)
+    if isinstance(answer, Failure):
+        return _failed(path, job, answer, None)
+    if answer.failure is not None:
+        return _failed(path, job, answer.failure, answer)
+    return _accepted(config, path, job, answer)
+
+
+def _job_of(path: Path, folders: Folders) -> Job:
+    form = Form.BUNDLE if path.is_dir() else Form.ZIP if path.suffix.lower() == ".zip" else Form.FILE
+    try:
+        sub = path.parent.relative_to(folders.inbox).as_posix()
+    except ValueError:
+        sub = ""
+    name = naming.fit(naming.parse_name(path.name, is_dir=path.is_dir()).name)
+    return Job(
+        id="0" * 26, serial=0, arrival=0, name=name, sub="" if sub == "." else sub, form=form,
+        folder=str(path.parent), file=path.name,
+    )  # fmt: skip
+
+
+class _Anywhere(Folders):
+    """A job may be checked wherever it lies: its relative paths start there."""
+
+    def base(self, job: Job) -> Path:
+        return Path(job.folder) / job.file if job.form is Form.BUNDLE else Path(job.folder)
+
+
+def _judge(config: Config, folders: Folders) -> Judge:
+    engine = nexrender.find(_command(config))
+    work = Path(config.nexrender.work_dir) if config.nexrender.work_dir else default_state_dir(folders.root, config) / "work"
+    return Judge(
+        config=config,
+        folders=_Anywhere(folders.root, config.folders),
+        ledger=None,
+        footage=Footage(work),
+        module_installed=lambda name: isinstance(engine, Failure) or nexrender.module_installed(engine, name),
+        now=lambda: datetime.now(UTC),
+        reserved=(folders.inbox, folders.active, folders.failed, folders.cancelled, folders.status),
+        settle_seconds=0.0,
+    )
+
+
+def _command(config: Config) -> None | str | list[str]:
+    command = config.nexrender.command
+    if command is None:
+        return None
+    return [str(word) for word in command] if isinstance(command, (list, tuple)) else str(command)
+
+
+def _sidecar_beside(path: Path, job: Job) -> tuple[Sidecar | None, str | None]:
+    jobs = [(path.name, job.form is Form.BUNDLE)]
+    found = []
+    for entry in sorted(os.scandir(path.parent), key=lambda entry: entry.name):
+        if not entry.name.lower().endswith((".yaml", ".yml")) or entry.name == path.name or not entry.is_file():
+            continue
+        if naming.sidecar_owner(entry.name, jobs) != path.name:
+            continue
+        data = Path(entry.path).read_bytes()
+        from watchrender.spool import jobfile
+
+        if not jobfile.is_yaml_job(data):
+            found.append(Sidecar(name=entry.name, data=data))
+    if len(found) > 1:
+        return None, f"two settings files for one job: {' and '.join(side.name for side in found)}"
+    return (found[0] if found else None), None
+
+
+def _refused(path: Path, message: str, cure: str, code: str) -> dict[str, Any]:
+    text = f"{path.name}: refused ({code})\n  {message}\n  {cure}\n"
+    return {"job": path.name, "accepted": False, "error": {"code": code, "kind": "job", "message": message, "cure": cure}, "text": text}
+
+
+def _failed(path: Path, job: Job, failure: Failure, judged: Judged | None) -> dict[str, Any]:
+    lines = [f"{path.name}: refused ({failure.code})", *(f"  {line}" for line in failure.message.splitlines())]
+    if failure.line is not None:
+        lines.append(f"  at line {failure.line}" + (f", column {failure.column}" if failure.column else ""))
+    lines += [f"  what to do: {failure.cure}", ""]
+    found = {"job": job.key, "accepted": False, "error": failure.to_dict(), "text": "\n".join(lines)}
+    return found | (_priority(judged) if judged is not None else {})
+
+
+def _priority(judged: Judged) -> dict[str, Any]:
+    return {"priority": judged.fields["priority"], "priority_from": judged.fields["priority_from"]}
+
+
+def _accepted(config: Config, path: Path, job: Job, judged: Judged) -> dict[str, Any]:
+    place = _place_in_queue(config, judged.fields["priority"])
+    paths = {where: str(file) for where, file in judged.resolved.items()} | dict(judged.links)
+    waits = list(judged.waiting_for)
+    warnings = list(judged.fields["warnings"])
+    lines = [
+        f"{path.name}: " + ("accepted, but it would wait" if waits else "accepted"),
+        f"  job          {job.key}",
+        f"  composition  {judged.fields['composition']}",
+        f"  priority     {judged.fields['priority']} (from {judged.fields['priority_from']})",
+        f"  place        number {place} in the queue as it is now",
+        *(f"  {where:<12} {file}" for where, file in paths.items()),
+        *(f"  waits for    {what}" for what in waits),
+        *(f"  warning      {warning}" for warning in warnings),
+        "",
+    ]
+    return {
+        "job": job.key,
+        "accepted": True,
+        **_priority(judged),
+        "position": place,
+        "composition": judged.fields["composition"],
+        "paths": paths,
+        "waiting_for": waits,
+        "warnings": warnings,
+        "settings": judged.settings.to_dict(),
+        "error": None,
+        "text": "\n".join(lines),
+    }
+
+
+def _place_in_queue(config: Config, priority: int) -> int:
+    queued = [job for job in Reach(config).jobs() if job["state"] in ("queued", "pending", "validating")]
+    return 1 + sum(1 for job in queued if int(job.get("priority") or 0) >= priority)
+
+

@@ -1,0 +1,327 @@
+"""Commands on jobs: submit, list, show, logs, cancel, retry, prioritize, hold, release."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watchrender.cli.common import ConfigOption, Exit, JsonOption, is_terminal, leave, load_config, print_json
+
+_OVER = ("completed", "failed", "cancelled")
+JobWords = Annotated[list[str] | None, typer.Argument(metavar="JOB…", help="id, beginning of an id, or name")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (submit, show, logs, cancel, retry, prioritize, hold, release):
+        app.command()(command)
+    app.command("list")(list_jobs)
+
+
+def _reach(context: typer.Context, config: Path | None) -> Any:
+    from watchrender.cli.reach import Reach
+
+    loaded = load_config(context, config)
+    reach = Reach(loaded)
+    if not reach.folders.root.is_dir():
+        leave(Exit.FIX, f"root: {reach.folders.root} is not there; mount the share, or make it with `watchrender init`")
+    return reach
+
+
+def submit(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Job files, bundle folders or zips.")],
+    priority: Annotated[int | None, typer.Option(min=0, max=100, help="0 to 100, higher first.")] = None,
+    sub: Annotated[str, typer.Option(help="Sub-folder of the inbox.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 1 if a job fails.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Drop jobs into the inbox."""
+    reach = _reach(context, config)
+    sub = sub.strip("/").replace("\\", "/")
+    if any(part in ("", ".", "..") for part in sub.split("/")) and sub:
+        leave(Exit.FIX, f"--sub {sub}: write a plain sub-folder such as clientA or clientA/show")
+    for file in files:
+        if not file.exists():
+            leave(Exit.FIX, f"{file} is not there")
+    if wait and reach.beat() is None:
+        leave(Exit.NO_SERVICE, "--wait needs a running service, and none answers; start it with `watchrender run`")
+    since = time.time()
+    dropped = [reach.drop(file, sub=sub, priority=priority) for file in files]
+    if not wait:
+        if as_json:
+            print_json([str(path) for path in dropped])
+        else:
+            for path in dropped:
+                typer.echo(f"dropped {path}")
+        return
+    results = _wait_for(reach, dropped, sub, since, quiet=as_json)
+    if as_json:
+        print_json(results)
+    if any(result["state"] != "completed" for result in results):
+        raise typer.Exit(int(Exit.NO))
+
+
+def _wait_for(reach: Any, dropped: list[Path], sub: str, since: float, *, quiet: bool) -> list[dict[str, Any]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    found: dict[Path, dict[str, Any]] = {}
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[state]}"),
+        console=console, transient=False,
+    ) as progress:  # fmt: skip
+        bars = {path: progress.add_task(path.name, total=100, state="pending") for path in dropped}
+        while True:
+            for path in dropped:
+                if path in found and found[path]["state"] in _OVER:
+                    continue
+                status = reach.status_of_drop(path, sub, since)
+                if status is not None:
+                    found[path] = status
+                    percent = (status.get("progress") or {}).get("percent") or 0
+                    progress.update(bars[path], completed=percent, state=_with_reason(status))
+            if all(path in found and found[path]["state"] in _OVER for path in dropped):
+                break
+            if reach.beat() is None:
+                leave(Exit.NO_SERVICE, "the service has gone; the jobs lie in the folder and go on when it is back")
+            time.sleep(0.2)
+    for path in dropped:
+        status = found[path]
+        if not quiet:
+            typer.echo(f"{status['job']}: {_with_reason(status)}  {status['folder']}")
+    return [found[path] for path in dropped]
+
+
+def _with_reason(status: dict[str, Any]) -> str:
+    error = status.get("error") or {}
+    return f"{status['state']}: {error.get('message')}" if status["state"] == "failed" else str(status["state"])
+
+
+def list_jobs(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """The queue in its order, what renders, and what is over."""
+    from watchrender.core.states import State
+
+    if state is not None and state not in set(State):
+        leave(Exit.FIX, f"--state {state}: the states are {', '.join(State)}")
+    jobs = [job for job in _reach(context, config).jobs() if state is None or job["state"] == state]
+    if as_json:
+        print_json(jobs)
+        return
+    _print_table(jobs)
+
+
+def _print_table(jobs: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not jobs:
+        typer.echo("no jobs")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("JOB", "STATE", "PRIORITY", "PROGRESS", "TRIES", "WHY", "ID"):
+        table.add_column(title, overflow="fold")
+    for job in jobs:
+        percent = (job.get("progress") or {}).get("percent")
+        table.add_row(
+            *(Text(cell) for cell in (
+                job["job"],
+                job["state"] + (" (held)" if job.get("hold") else ""),
+                f"{job['priority']} {job['priority_from']}",
+                "" if percent is None else f"{percent:.0f} %",
+                f"{job.get('attempt', 0)}/{job.get('max_attempts', '')}",
+                _why(job),
+                job["id"],
+            ))
+        )  # fmt: skip
+    Console(width=None if is_terminal() else 200).print(table)
+
+
+def _why(job: dict[str, Any]) -> str:
+    if job.get("error") and job["state"] != "completed":
+        return str(job["error"].get("code"))
+    if job.get("waiting_for"):
+        return f"waits for {job['waiting_for'][0]}"
+    return f"not before {job['not_before']}" if job.get("not_before") and job["state"] == "queued" else ""
+
+
+def show(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """All there is to know of one job."""
+    found = _find(_reach(context, config), job)
+    if as_json:
+        print_json(found)
+        return
+    for name in ("job", "state", "folder", "priority", "attempt", "template", "composition", "created_at", "started_at", "finished_at"):
+        if found.get(name) is not None:
+            typer.echo(f"{name:12} {found[name]}")
+    for line in found.get("waiting_for") or ():
+        typer.echo(f"{'waits for':12} {line}")
+    for output in found.get("outputs") or ():
+        typer.echo(f"{'output':12} {output['path']} ({output['bytes']} bytes)")
+    for warning in found.get("warnings") or ():
+        typer.echo(f"{'warning':12} {warning}")
+    if found.get("error") and found["state"] != "completed":
+        typer.echo(f"{'error':12} {found['error']['code']}: {found['error']['message']}\n{'cure':12} {found['error']['cure']}")
+    typer.echo("history")
+    for line in found.get("history") or ():
+        typer.echo(f"  {line['at']}  {line['to']:10}  {line['why']}")
+
+
+def _find(reach: Any, word: str) -> dict[str, Any]:
+    from watchrender.cli.reach import Unknown
+
+    try:
+        found: dict[str, Any] = reach.find(word)
+    except Unknown as unknown:
+        leave(Exit.NO, str(unknown))
+    return found
+
+
+def logs(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job is over.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """What the renders of a job have said."""
+    reach = _reach(context, config)
+    found = _find(reach, job)
+    client = reach.http()
+    if client is None and follow:
+        leave(Exit.NO_SERVICE, "-f needs a running service, and none answers")
+    if client is None:
+        log = reach.folders.absolute(found["folder"]) / f"{found['name']}.log"
+        if not log.is_file():
+            leave(Exit.NO, f"{found['job']} has no log in {found['folder']}; a running job's log is shown by the service")
+        typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+        return
+    shown = 0
+    while True:
+        text = client.get(f"/jobs/{found['id']}/log").text
+        typer.echo(text[shown:], nl=False)
+        shown = len(text)
+        if not follow or client.get(f"/jobs/{found['id']}").json()["state"] in _OVER:
+            return
+        time.sleep(0.5)
+
+
+def _order(
+    reach: Any, jobs: list[dict[str, Any]], verb: str, said: str, *, priority: int | None = None, as_json: bool = False
+) -> None:
+    """Give one order for several jobs; exit 1 if any was refused."""
+    from watchrender.cli.reach import Refused
+
+    refused = False
+    answers = []
+    for job in jobs:
+        try:
+            answer = reach.order(job, verb, priority=priority)
+        except Refused as no:
+            typer.echo(str(no), err=True)
+            refused = True
+            continue
+        answers.append(answer or job)
+        if not as_json:
+            later = "" if answer is not None or reach.beat() is not None else " (when the service runs again)"
+            typer.echo(f"{job['job']}: {said}{later}")
+    if as_json:
+        print_json(answers)
+    if refused:
+        raise typer.Exit(int(Exit.NO))
+
+
+def cancel(
+    context: typer.Context,
+    jobs: JobWords = None,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Every job that has not begun.")] = False,
+    state: Annotated[str | None, typer.Option(help="Every job in this state.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take jobs out of the queue, or end a running render."""
+    reach = _reach(context, config)
+    if all_of_them:
+        reach.cancel_all()
+        typer.echo("every job that has not begun is cancelled")
+        return
+    _order(reach, _chosen(reach, jobs, state), "cancel", "cancelled", as_json=as_json)
+
+
+def _chosen(reach: Any, words: list[str] | None, state: str | None) -> list[dict[str, Any]]:
+    if state is not None:
+        return [job for job in reach.jobs() if job["state"] == state]
+    if not words:
+        leave(Exit.FIX, "name a job, or choose many with an option (see --help)")
+    return [_find(reach, word) for word in words]
+
+
+def retry(
+    context: typer.Context,
+    jobs: JobWords = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every failed job.")] = False,
+    since: Annotated[str | None, typer.Option(help="With --failed: only of the last 2h, 1d, …")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Try jobs that are over again, as new jobs."""
+    reach = _reach(context, config)
+    if not failed:
+        _order(reach, _chosen(reach, jobs, None), "retry", "will be tried again", as_json=as_json)
+        return
+    earliest = ""
+    if since is not None:
+        from watchrender.core.clock import stamp
+        from watchrender.core.units import parse_duration
+
+        try:
+            earliest = stamp(datetime.now(UTC) - timedelta(seconds=parse_duration(since)))
+        except ValueError as error:
+            leave(Exit.FIX, f"--since: {error}")
+    known = {job["id"]: job for job in (*reach.closed(), *reach.jobs()) if job["state"] == "failed"}
+    retried = {job.get("retry_of") for job in reach.jobs()}
+    chosen = [
+        job for job in known.values() if str(job.get("finished_at") or "") >= earliest and job["id"] not in retried
+    ]
+    _order(reach, chosen, "retry", "will be tried again", as_json=as_json)
+
+
+def prioritize(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    priority: Annotated[int, typer.Argument(metavar="N", help="0 to 100, higher first")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Give a job another priority."""
+    if not 0 <= priority <= 100:
+        leave(Exit.FIX, f"priority {priority} is out of range; write a number from 0 to 100")
+    reach = _reach(context, config)
+    _order(reach, [_find(reach, job)], "prioritize", f"priority {priority}", priority=priority, as_json=as_json)
+
+
+def hold(context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Keep jobs from starting."""
+    reach = _reach(context, config)
+    _order(reach, _chosen(reach, jobs, None), "hold", "held", as_json=as_json)
+
+
+def release(context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Let held jobs start; beats the hold of a settings file too."""
+    reach = _reach(context, config)
+    _order(reach, _chosen(reach, jobs, None), "release", "released", as_json=as_json)

@@ -1,0 +1,297 @@
+"""How a command reaches the service: over HTTP where it answers, else through the folder and its control files.
+
+Both ways do the same: an order in the folder is obeyed when the service looks, at once if it runs and at its next start
+if it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from watchrender import disk
+from watchrender.config import Config
+from watchrender.core import naming
+from watchrender.spool.folders import STATUS_SUFFIX, Folders, read_status
+from watchrender.spool.lock import read_beat
+from watchrender.spool.statusfile import read_statuses
+
+#: A beat older than this belongs to a service that is gone.
+STALE_SECONDS = 15.0
+_OVER = ("completed", "failed", "cancelled")
+
+
+class Unknown(Exception):
+    """There is no such job, or the word fits several."""
+
+
+class Refused(Exception):
+    """The service, or the state of the job, says no; the words tell why."""
+
+
+class Reach:
+    """The service of one root, seen from a command."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folders = Folders(Path(config.root), config.folders)
+        self._beat = read_beat(self.folders.status / "service.json")
+        self._client: Any = None
+
+    # -- is it there? ---------------------------------------------------------------------------------------
+
+    def beat(self) -> dict[str, Any] | None:
+        """What the running service says of itself; None where none runs."""
+        found = read_beat(self.folders.status / "service.json")
+        if found is None or found.get("state") == "stopped":
+            return None
+        try:
+            age = time.time() - (self.folders.status / "service.json").stat().st_mtime
+        except OSError:
+            return None
+        return found if age < STALE_SECONDS else None
+
+    def http(self) -> Any:
+        """A client for the service's API, or None where none answers."""
+        if self._client is not None:
+            return self._client or None
+        self._client = self._connect() or False
+        return self._client or None
+
+    def _connect(self) -> Any:
+        if not self.config.server.enabled:
+            return None
+        beat = self.beat()
+        if beat is None:
+            return None
+        import httpx2
+
+        address = beat.get("address") or [self.config.server.host, self.config.server.port]
+        host = "127.0.0.1" if address[0] in ("0.0.0.0", "::") else address[0]  # noqa: S104
+        host = f"[{host}]" if ":" in str(host) else host
+        headers = {"Authorization": f"Bearer {self.config.server.token}"} if self.config.server.token else {}
+        client = httpx2.Client(
+            base_url=f"http://{host}:{address[1]}/api/v1", headers=headers, timeout=10.0, trust_env=False
+        )
+        try:
+            answer = client.get("/status", timeout=2.0)
+            if answer.status_code == 200 and answer.json().get("instance") == beat["instance"]:
+                return client
+        except (httpx2.HTTPError, OSError, ValueError):
+            pass
+        client.close()
+        return None
+
+    # -- jobs -----------------------------------------------------------------------------------------------
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """All jobs that status/ and the inbox tell of, queue order first, over ones last."""
+        found = list(read_statuses(self.folders.status).values())
+        known = {
+            (status["sub"], status["files"]["job"])
+            for status in found
+            if isinstance(status.get("files"), dict) and status.get("state") not in _OVER
+        }
+        found += [status for status in self._unseen() if (status["sub"], status["files"]["job"]) not in known]
+        return sorted(found, key=_in_order)
+
+    def _unseen(self) -> Iterator[dict[str, Any]]:
+        """Files in the inbox that no service has seen yet."""
+        for place, folders, names in os.walk(self.folders.inbox):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            sub = Path(place).relative_to(self.folders.inbox).as_posix()
+            for name in names:
+                if naming.classify(name, is_dir=False) in (naming.Kind.JOB, naming.Kind.ZIP):
+                    yield _unseen_status("" if sub == "." else sub, name)
+
+    def find(self, word: str) -> dict[str, Any]:
+        """The job that a word means: id, id prefix, or key; the one not over, else the newest. Raises `Unknown`."""
+        jobs = self.jobs()
+        folded = naming.fold(word.strip("/"))
+        matches = [job for job in jobs if job["id"] == word.upper()]
+        matches = matches or [job for job in jobs if naming.fold(job["job"]) == folded]
+        matches = matches or [job for job in jobs if len(word) >= 4 and job["id"].startswith(word.upper())]
+        matches = matches or [job for job in self._closed() if job["id"] == word.upper() or naming.fold(job["job"]) == folded]
+        if not matches:
+            raise Unknown(f"there is no job {word}; `watchrender list` shows all")
+        live = [job for job in matches if job["state"] not in _OVER]
+        ids = {job["id"] for job in matches}
+        if len(ids) > 1 and len({job["job"] for job in matches}) > 1:
+            raise Unknown(f"{word} fits {len(ids)} jobs; write more of the id")
+        return (live or sorted(matches, key=lambda job: str(job.get("finished_at") or "")))[-1]
+
+    def _closed(self) -> Iterator[dict[str, Any]]:
+        """Jobs that are over, as their folders tell."""
+        for top in (self.folders.done, self.folders.failed, self.folders.cancelled):
+            for folder, status in self.folders.job_folders(top):
+                yield status | {"folder": self.folders.relative(folder)}
+
+    def closed(self) -> list[dict[str, Any]]:
+        return list(self._closed())
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def order(self, job: dict[str, Any], verb: str, *, priority: int | None = None) -> dict[str, Any] | None:
+        """Give an order for one job. Returns its new status where the service answered, None where the order lies in
+        the folder now. Raises `Refused`."""
+        client = self.http()
+        if client is not None and job["id"]:
+            return self._order_over_http(client, job, verb, priority)
+        if verb == "retry":
+            self._retry_by_folder(job)
+            return None
+        if job["state"] in _OVER:
+            raise Refused(f"{job['job']} is already {job['state']}")
+        inbox = self.folders.inbox_folder(job["sub"])
+        disk.mkdirs(inbox)
+        ending = f"p{priority:02d}" if verb == "prioritize" else verb
+        if verb == "release":
+            for name in (f"{job['name']}.hold", f"{job['name']}.hold.txt"):
+                disk.remove(inbox / name)
+        self._mark(inbox / f"{job['name']}.{ending}")
+        return None
+
+    def _order_over_http(self, client: Any, job: dict[str, Any], verb: str, priority: int | None) -> dict[str, Any]:
+        if verb == "prioritize":
+            answer = client.patch(f"/jobs/{job['id']}", json={"priority": priority})
+        else:
+            answer = client.post(f"/jobs/{job['id']}/{verb}")
+        return _answered(answer)
+
+    def queue(self, verb: str, *, now: bool = False) -> bool:
+        """Pause, resume, drain or stop. True if the service answered, False if the mark lies in the folder."""
+        client = self.http()
+        if client is not None and not now:
+            _answered(client.post(f"/queue/{verb}"))
+            return True
+        top = self.folders.inbox
+        if verb == "resume":
+            for entry in list(os.scandir(top)):
+                control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
+                if control is not None and control.order is naming.Order.PAUSE:
+                    path = Path(entry.path)
+                    disk.remove_tree(path) if entry.is_dir(follow_symlinks=False) else disk.remove(path)
+            return False
+        self._mark(top / f"_{verb.upper()}", b"now\n" if now else b"")
+        return False
+
+    def cancel_all(self) -> None:
+        self._mark(self.folders.inbox / "_CANCEL_ALL")
+
+    def _mark(self, path: Path, text: bytes = b"") -> None:
+        try:
+            disk.write_new(path, text)
+        except FileExistsError:
+            pass
+
+    def _retry_by_folder(self, job: dict[str, Any]) -> None:
+        """Without a service: lay a copy of the job's folder into the inbox, as a person would drag it back."""
+        if job["state"] not in _OVER:
+            raise Refused(f"{job['job']} is {job['state']}; only a job that is over can be tried again")
+        source = self.folders.absolute(job["folder"])
+        files = job.get("files") or {}
+        if not job["folder"] or not os.path.lexists(source / str(files.get("job"))):
+            raise Refused(f"the files of {job['job']} are not in {job['folder'] or 'any folder'} any more; drop it again")
+        hidden = self.folders.inbox / f".retry-{uuid.uuid4().hex[:8]}"
+        disk.mkdir(hidden)
+        for name in (files.get("job"), files.get("sidecar"), f"{job['name']}{STATUS_SUFFIX}"):
+            if name and (source / name).is_dir():
+                disk.copy_tree(source / name, hidden / name)
+            elif name and (source / name).is_file():
+                disk.copy(source / name, hidden / name)
+        target = next(
+            self.folders.inbox / name
+            for name in naming.candidates(f"{job['name']} again")
+            if not os.path.lexists(self.folders.inbox / name)
+        )
+        disk.rename(hidden, target)
+
+    # -- drops ----------------------------------------------------------------------------------------------
+
+    def drop(self, source: Path, *, sub: str, priority: int | None) -> Path:
+        """Copy a job file, bundle or zip into the inbox, complete from its first moment. Returns where it lies."""
+        inbox = self.folders.inbox_folder(sub)
+        disk.mkdirs(inbox)
+        is_dir = source.is_dir()
+        suffix = "" if is_dir else source.suffix
+        stem = source.name[: len(source.name) - len(suffix)]
+        if priority is not None:
+            stem = f"p{priority:02d}_{naming.parse_name(source.name, is_dir=is_dir).name}"
+        name = next(f"{found}{suffix}" for found in naming.candidates(stem) if not os.path.lexists(inbox / f"{found}{suffix}"))
+        hidden = inbox / f".drop-{uuid.uuid4().hex[:8]}.tmp"
+        disk.copy_tree(source, hidden) if is_dir else disk.copy(source, hidden)
+        disk.rename(hidden, inbox / name)
+        return inbox / name
+
+    def status_of_drop(self, path: Path, sub: str, since: float) -> dict[str, Any] | None:
+        """The status of the job that a dropped file became."""
+        top = self.folders.status / sub if sub else self.folders.status
+        newest: tuple[float, dict[str, Any]] | None = None
+        try:
+            entries = [entry for entry in os.scandir(top) if entry.name.endswith(STATUS_SUFFIX)]
+        except OSError:
+            return None
+        for entry in entries:
+            try:
+                changed = entry.stat().st_mtime
+            except OSError:
+                continue
+            if changed < since - 5:
+                continue
+            status = read_status(Path(entry.path))
+            files = status.get("files") if status is not None else None
+            if status is None or not isinstance(files, dict):
+                continue
+            if files.get("job") in (path.name, "bundle" if path.name == status.get("name") else None):
+                if newest is None or changed >= newest[0]:
+                    newest = (changed, status)
+        return newest[1] if newest else None
+
+
+def _answered(answer: Any) -> dict[str, Any]:
+    if answer.status_code >= 400:
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {}
+        raise Refused(str(problem.get("detail") or problem.get("title") or f"the service says {answer.status_code}"))
+    found = answer.json()
+    return found if isinstance(found, dict) else {}
+
+
+def _in_order(job: dict[str, Any]) -> tuple[Any, ...]:
+    over = job["state"] in _OVER
+    if over:
+        return (2, "", 0, _reversed(str(job.get("finished_at") or "")), job["job"])
+    running = job["state"] == "rendering"
+    record = job.get("record") if isinstance(job.get("record"), dict) else {}
+    return (0 if running else 1, "", -int(job.get("priority") or 0), int((record or {}).get("arrival") or 2**53), job["job"])
+
+
+def _reversed(stamp: str) -> int:
+    digits = "".join(sign for sign in stamp if sign.isdigit())
+    return -int(digits or 0)
+
+
+def _unseen_status(sub: str, name: str) -> dict[str, Any]:
+    named = naming.parse_name(name)
+    return {
+        "id": "",
+        "job": f"{sub}/{named.name}" if sub else named.name,
+        "name": named.name,
+        "sub": sub,
+        "state": "pending",
+        "folder": f"inbox/{sub}" if sub else "inbox",
+        "files": {"job": name, "sidecar": None},
+        "priority": named.priority if named.priority is not None else 50,
+        "priority_from": "filename" if named.priority is not None else "default",
+        "progress": None,
+        "error": None,
+    }
+
+

@@ -1,0 +1,68 @@
+"""Commands that run the service: run, demo, init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from watchrender.cli.common import ConfigOption, Exit, leave, load_config
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (run, demo, init):
+        app.command()(command)
+
+
+def run(context: typer.Context, config: ConfigOption = None) -> None:
+    """Serve the hot folder, in the foreground, until stopped."""
+    loaded = load_config(context, config)
+    from watchrender.service import CannotStart, Service
+
+    try:
+        code = Service(loaded, say=lambda words: typer.echo(words, err=True)).run()
+    except CannotStart as error:
+        leave(Exit.FIX, str(error))
+    raise typer.Exit(code)
+
+
+def demo(
+    keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Leave everything in this folder.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Stay up with the page when the jobs are done.")] = False,
+) -> None:
+    """Watch three sample jobs go through: a hot folder in a temporary place, real nexrender, a simulated After Effects."""
+    from watchrender.cli.demo import play
+
+    raise typer.Exit(play(keep=keep, serve=serve))
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The hot folder to make.")],
+) -> None:
+    """Make a hot folder: its six folders and a configuration file beside them."""
+    from watchrender.config import FILE_NAME, Folders
+
+    root = folder.expanduser().absolute()
+    file = Path.cwd() / FILE_NAME if Path.cwd() != root else root / FILE_NAME
+    names = Folders()
+    try:
+        for name in (names.inbox, names.active, names.done, names.failed, names.cancelled, names.status):
+            (root / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        leave(Exit.FIX, f"{root} cannot be made: {error.strerror}")
+    typer.echo(f"hot folder: {root}")
+    if file.exists():
+        typer.echo(f"{file} is there already and stays as it is; set root: {root} in it")
+        return
+    quoted = str(root).replace("'", "''")
+    file.write_text(
+        "# Settings of this watchrender. `watchrender check` shows all of them with their defaults.\n"
+        f"root: '{quoted}'\n"
+        "\n"
+        "# After Effects is looked for by itself; name it here to choose one:\n"
+        "# nexrender: {aerender: 'C:\\Program Files\\Adobe\\Adobe After Effects 2025\\Support Files\\aerender.exe'}\n",
+        encoding="utf-8",
+    )
+    typer.echo(f"settings:   {file}")
+    typer.echo("\nNext:\n  watchrender nexrender install\n  watchrender check\n  watchrender run")
