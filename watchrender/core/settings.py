@@ -129,6 +129,8 @@ def resolve_not_before(text: str, *, now: datetime, zone: tzinfo) -> datetime:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was most likely meant."""
+    if len(word) > 60:
+        return None
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
     return by_lower[close[0]] if close else None

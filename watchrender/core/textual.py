@@ -48,8 +48,16 @@ def line_column(text: str, offset: int) -> tuple[int, int]:
 
 def written(path: JsonPath) -> str:
     """A path as people write it: `assets[2].src`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{short(part)}" for part in path)
     return text.removeprefix(".")
+
+
+def short(text: str, most: int = 60) -> str:
+    """Somebody's text as a message may hold it: on one line, of bounded length, and writable as UTF-8."""
+    cut = text[:most]
+    if not cut.isprintable():  # half surrogates are not printable either
+        cut = cut.encode("unicode_escape", "backslashreplace").decode()
+    return f"{cut}…" if len(text) > most else cut
 
 
 def shown(value: Any) -> str:
@@ -59,9 +67,7 @@ def shown(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        text = value[:61]
-        text = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode()
-        return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"'
+        return f'"{short(value)}"'
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):
