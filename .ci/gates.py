@@ -1,4 +1,4 @@
-"""Hold a coverage report to what pyproject.toml asks for: `gates.py coverage.json`. Exit 1 below it."""
+"""Hold a coverage report to what pyproject.toml asks for: `gates.py build/coverage.json`. Exit 1 below it."""
 
 from __future__ import annotations
 
