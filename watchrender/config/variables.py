@@ -13,7 +13,7 @@ from watchrender.core.settings import nearest
 PREFIX = "WATCHRENDER_"
 
 #: Variables of ours that are no settings: where the configuration is, hooks for tests, marks on our child processes.
-NOT_SETTINGS = frozenset({"CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "ATTEMPT", "KILLS"})
+NOT_SETTINGS = frozenset({"CONFIG", "DATA_DIR", "POINTS", "DIE_AT", "FAULTS", "TREE", "ATTEMPT", "SCREENSHOT", "KILLS"})
 NOT_SETTINGS_PREFIXES = ("SIM_", "TEST_", "BENCH_")
 
 
