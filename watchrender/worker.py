@@ -259,10 +259,10 @@ class Worker:
             self._ledger.progress(
                 job.id,
                 Progress(
-                    percent=transcript.percent,
+                    percent=_rounded(transcript.percent, 1),
                     frame=transcript.frame,
                     frames=transcript.frames,
-                    fps=transcript.fps,
+                    fps=_rounded(transcript.fps, 2),
                     stage=str(transcript.stage),
                 ),
                 self._preparer.eta(job.id, transcript),
@@ -452,6 +452,10 @@ class Worker:
 
         logger.error("{} failed: {} ({})", job.key, failure.message, str(failure.code))
         self._closer.later(job.id, attempt)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def environment_failure(error: OSError, what: str) -> Failure:
