@@ -162,6 +162,19 @@ def test_a_film_whose_end_is_zeros_is_not_whole(films: Path, tmp_path: Path, nam
         assert look(torn)["last_frame_decodes"] is False, (part, look(torn))
 
 
+@pytest.mark.parametrize("name", ["faststart.mp4", "prores.mov", "animation.mov", "old.avi", "matroska.mkv"])
+def test_a_cut_is_seen_by_decoding_too(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Without the container's own word for its size: not every container has one."""
+    monkeypatch.setattr(probe_child, "_cut_off", lambda path: "")
+    data = (films / name).read_bytes()
+    cut = tmp_path / name
+
+    for part in range(5, 96, 5):
+        cut.write_bytes(data[: len(data) * part // 100])
+        found = look(cut)
+        assert found.get("last_frame_decodes") is False or found["codec"] is None, (part, found)
+
+
 def test_the_place_of_the_last_good_frame_is_told(films: Path, tmp_path: Path) -> None:
     data = (films / "faststart.mp4").read_bytes()
     torn = tmp_path / "torn.mp4"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchrender.render.simulator import write_project
 from watchrender.render.transcript import Frames, Kept, Lines, Pace, Stage, Transcript, count_frames, shortened
 
 SAMPLES = [
@@ -292,6 +296,19 @@ def test_after_the_render_what_encoders_print_is_no_progress() -> None:
     assert transcript.frames == 120
 
 
+def test_percent_does_not_fall_when_there_turn_out_to_be_more_frames() -> None:
+    by_form = "PROGRESS:  A: 00000", "PROGRESS:  B: 00047", "PROGRESS:  C: 00048"
+    transcript = fed(*by_form, *frame_lines(12))
+    assert (transcript.frames, transcript.percent) == (48, 25.0)
+
+    transcript.feed("PROGRESS:  Dauer: 00120", 20.0)
+    assert (transcript.frames, transcript.percent) == (120, 25.0)
+
+
+def test_before_the_first_frame_percent_is_not_known() -> None:
+    assert fed(*HEADER).percent is None
+
+
 def test_a_number_that_is_no_frame_is_left_out() -> None:
     assert fed("PROGRESS:  0:00:00:00 (0): 0 Seconds").frame is None
     assert fed("PROGRESS:  0:00:00:00 (999999999): 0 Seconds").frame is None
@@ -458,6 +475,47 @@ def test_escapes_and_nul_bytes_do_not_hide_a_line() -> None:
     assert fed("\x1b[31maerender ERROR:\x1b[0m No comp\x00").errors == ("aerender ERROR: No comp",)
 
 
+# --- as it is spoken --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "good",
+        "buffered",
+        "device_noise",
+        "german",
+        "french",
+        "frames",
+        "feet",
+        "drop_frame",
+        "fields",
+        "skipped",
+        "multi_frame",
+        "twice",
+        "crlf",
+        "cut_lines",
+        "garbage",
+    ],
+)
+def test_every_way_of_speaking_is_understood(mode: str, simulator: Path, tmp_path: Path) -> None:
+    """The simulated aerender speaks; each read gets a line end behind it, as nexrender's log does to it."""
+    project = write_project(tmp_path / "spot.aep", frames=40, width=32, height=18, behaviour=mode)
+    command = [str(simulator), "-project", str(project), "-comp", "Main", "-output", str(tmp_path / "spot.mov")]
+    lines, transcript = Lines(), Transcript()
+
+    with subprocess.Popen(command, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as aerender:
+        assert aerender.stdout is not None
+        while chunk := os.read(aerender.stdout.fileno(), 65536):
+            for line in lines.feed(chunk + b"\n"):
+                transcript.feed(line, time.monotonic())
+
+    assert aerender.returncode == 0
+    assert (transcript.frame, transcript.frames, transcript.seen_count, transcript.percent) == (40, 40, 40, 99.9)
+    assert transcript.finished_seen and transcript.elapsed_seen
+    assert transcript.errors == ()
+
+
 # --- bytes to lines ---------------------------------------------------------------------------------------------------
 
 
@@ -515,6 +573,32 @@ def test_ten_million_frames_take_little_memory() -> None:
     assert not frames.add(1)
     assert not frames.add(Frames.LIMIT)
     assert peak < 4_000_000
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        " " * 8000,
+        "(" * 8000,
+        "( " * 4000,
+        "1 a" * 2700,
+        "x: " + "1a," * 2700,
+        "1/1/1 1:11:11" + " :" * 4000,
+        "a:\t" + "\u3000" * 7000,
+        "a " * 4000,
+        "0:" * 4000,
+        "missing dependenc" * 480,
+        "Error loading postrender module " + "a: " * 2500,
+    ],
+)
+def test_no_garbage_takes_long(garbage: str) -> None:
+    transcript = Transcript()
+    began = time.process_time()
+
+    for head in ("", "PROGRESS: ", "WARNING: ", "aerender ", "Error: "):
+        transcript.feed((head + garbage)[:8192], 0.0)
+
+    assert time.process_time() - began < 0.5
 
 
 def test_a_flood_of_different_errors_keeps_the_first_and_the_last() -> None:

@@ -155,9 +155,11 @@ _FRAME = re.compile(
 )
 #: The second half of a cut frame line: `(6): 0 Seconds`, or a little more of it.
 _FRAME_TAIL = re.compile(r"^[0-9:;.+)\s]{0,20}\((?P<n>[0-9]{1,9})[UL]?\)\s*[:：]\s*[0-9]{1,9}\s*[^\W\d]")
-_HEADER_TIME = re.compile(rf"^PROGRESS:\s+(?P<label>[^:：0-9]{{1,40}}?)\s*[:：]\s*(?P<time>{_TIME})\s*$")
+_HEADER_TIME = re.compile(rf"^PROGRESS:\s+(?P<label>[^\s:：0-9][^:：0-9]{{0,39}}?)\s*[:：]\s*(?P<time>{_TIME})\s*$")
 #: `Frame Rate: 25,00 (comp)`: two decimals and perhaps a note; no other header line has this form.
-_RATE = re.compile(r"^PROGRESS:\s+[^:：0-9]{1,40}[:：]\s*(?P<rate>[0-9]{1,4}[.,][0-9]{2,3})(?:\s*\([^)]*\))?\s*$")
+_RATE = re.compile(
+    r"^PROGRESS:\s+[^\s:：0-9][^:：0-9]{0,39}[:：]\s*(?P<rate>[0-9]{1,4}[.,][0-9]{2,3})(?:\s*\([^)]*\))?\s*$"
+)
 #: `19.05.2022 15:23:11: Starting composition “render”.`, in any language: a date, a time, a colon, words.
 _DATED = re.compile(
     r"^PROGRESS:\s+[0-9]{1,4}[./-]\s?[0-9]{1,2}[./-]\s?[0-9]{1,4}[^0-9]{1,12}[0-9]{1,2}[:.][0-9]{2}[:.][0-9]{2}"
@@ -165,7 +167,7 @@ _DATED = re.compile(
 )
 _ELAPSED = re.compile(r"^PROGRESS:\s+Total Time Elapsed\b", re.IGNORECASE)
 _ELAPSED_ANY = re.compile(
-    r"^PROGRESS:\s+[^:：0-9]{2,60}[:：]\s*[0-9]{1,6}\s*[^\W\d]+\.?(?:,?\s*[0-9]{1,6}\s*[^\W\d]+\.?)*\s*$"
+    r"^PROGRESS:\s+[^\s:：0-9][^:：0-9]{1,60}[:：]\s*[0-9]{1,6}\s*[^\W\d]+\.?(?:,?\s*[0-9]{1,6}\s*[^\W\d]+\.?)*\s*$"
 )
 _LAUNCHING = re.compile(r"^PROGRESS:\s*(?:(?:\.\.\.|…)|.*(?:\.\.\.|…)\s*$)")
 _LAUNCH_WORDS = "Launching After Effects..."
@@ -233,6 +235,9 @@ _ACTION_MISSING = re.compile(r"Could not require module '(?P<module>[^']{1,300})
 
 _HEADS = ("PROGRESS:", "aerender ", "WARNING:", "INFO:", "Error: ", "After Effects error:", "Running Script:")
 _JOIN_LIMIT = 600  # characters of a line put together from its pieces
+#: A long run of blanks says no more than a short one, and would cost a pattern with several `\\s*` a long time.
+_BLANKS = re.compile(r"\s{17,}")
+_MANY_BLANKS = " " * 16
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 _STEPS: tuple[tuple[str, Stage, str], ...] = (
@@ -389,7 +394,7 @@ class Transcript:
 
     def feed(self, line: str, at: float) -> None:
         """One line without its end; `at` is monotonic time in seconds."""
-        line = _ESCAPES.sub("", line[:LINE_LIMIT])
+        line = _BLANKS.sub(_MANY_BLANKS, _ESCAPES.sub("", line[:LINE_LIMIT]))
         if not line.strip():
             return
         self._last.append(shortened(line.rstrip(), 2000))
@@ -469,7 +474,7 @@ class Transcript:
             self._reckon()
 
     def _reckon(self) -> None:
-        if self.frames:
+        if self.frames and self._seen.count:
             percent = min(99.9, round(100 * self._seen.count / self.frames, 1))
             self._percent = max(self._percent or 0.0, percent)
 

@@ -121,9 +121,8 @@ def judge(
     )
     film = _film_fault(case)
     failure = _failure(case, film)
-    if failure is None:
-        return Verdict(warnings=tuple(_warnings(case)), film_is_whole=True)
-    return Verdict(failure=failure, warnings=tuple(_warnings(case)), film_is_whole=film is None)
+    warnings = (*(_exit_warnings(case) if failure is None else ()), *_warnings(case))
+    return Verdict(failure=failure, warnings=warnings, film_is_whole=film is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,10 +309,16 @@ def _actions_left_out(case: _Case) -> Failure | None:
     is_done = case.told.nexrender_finished or (case.ended_well and not case.told.job_started)
     if not case.expect.postrender or is_done or case.only_tidying_failed:
         return None
-    why = "After Effects did not end by itself" if case.end.ended_by else "nexrender ended before their end"
+    modules = listed(case.expect.postrender)
+    if case.told.rendered_seen:
+        text = f"The actions after the render ({modules}) did not come to their end. {case.salvage}"
+        return fail(Code.ACTION_FAILED, text)
+    why = (
+        "After Effects did not end by itself" if case.end.ended_by else f"After Effects ended badly ({case.exit_words})"
+    )
     return fail(
         Code.ACTION_FAILED,
-        f"The actions after the render ({listed(case.expect.postrender)}) did not run: {why}. {case.salvage}",
+        f"The actions after the render ({modules}) did not run: {why}. {case.salvage}",
         cure="Another try often ends well; if it does not, look for a dialog of After Effects on the render machine.",
     )
 
@@ -389,7 +394,8 @@ def _does_not_decode(case: _Case, film: Output) -> Failure | None:
     if case.probed is None or case.probed.last_frame_decodes is not False:
         return None
     text = f"{film.last_file.name} is not whole: {case.probed.detail or 'its last frame does not decode'}."
-    return fail(Code.OUTPUT_TRUNCATED, text)
+    came = f" After Effects came to {case.told.where}." if case.told.frame else ""
+    return fail(Code.OUTPUT_TRUNCATED, text + came)
 
 
 def _too_few_frames(case: _Case, film: Output) -> Failure | None:
@@ -474,18 +480,25 @@ def _warnings(case: _Case) -> Iterator[str]:
         yield f"After Effects logged {told.logged_errors} {'error' if told.logged_errors == 1 else 'errors'}"
     if told.aborted:
         yield "After Effects says that the render was aborted"
-    if case.is_forgiven and not case.ended_well:
-        yield "After Effects had finished and did not end by itself; it was ended"
-    if case.end.code not in (0, None) and case.end.ended_by is None:
-        for line in told.nexrender_errors[:1]:
-            yield f"nexrender ended with an error: {shortened(line, 200)}"
     yield from _film_warnings(case)
     for text in told.warnings[:10]:
         if not _IS_SAID_ABOVE.search(text):
             yield f"After Effects: {text}"
 
 
-_IS_SAID_ABOVE = re.compile(r"missing fonts|\blogged (?:one|\d+) errors?\b|File Not Found", re.IGNORECASE)
+def _exit_warnings(case: _Case) -> Iterator[str]:
+    """How it ended, where it ended badly with a good film."""
+    if case.ended_well:
+        return
+    who = "nexrender" if case.told.rendered_seen else "After Effects"
+    if case.end.ended_by is not None:
+        yield f"{who} had finished and did not end by itself; it was ended"
+    else:
+        said = f": {shortened(case.told.nexrender_errors[-1], 200)}" if case.told.nexrender_errors else ""
+        yield f"{who} ended with an error ({case.exit_words}) after the film was finished{said}"
+
+
+_IS_SAID_ABOVE = re.compile(r"missing (?:fonts|dependenc)|\blogged (?:one|\d+) errors?\b|File Not Found", re.IGNORECASE)
 
 
 def _film_warnings(case: _Case) -> Iterator[str]:
