@@ -64,6 +64,7 @@ class Finisher:
     ledger: Ledger
     closer: Closer
     places: Places
+    learn: Callable[[Job, float, int | None], None] = lambda _job, _seconds, _frames: None
     clock: Callable[[], float] = time.monotonic
 
     def finish(self, job: Job, delivery: Delivery) -> Failure | None:
@@ -87,6 +88,8 @@ class Finisher:
             if isinstance(settled, Failure):
                 return settled
         self._close(job, delivery, folder)
+        told = delivery.attempted.transcript
+        self.learn(job, delivery.attempted.outcome.seconds, told.frames or told.frame)
         self.forget(delivery.attempted)
         return None
 
@@ -184,7 +187,9 @@ class Finisher:
     def _place_sequence(self, job: Job, output: Output, folder: Path, stem: str) -> Output:
         assert output.numbering is not None
         before = output.numbering.before
-        ours = replace(output.numbering, before=f"{job.name}{before[len(stem) :]}" if before.startswith(stem) else before)
+        ours = replace(
+            output.numbering, before=f"{job.name}{before[len(stem) :]}" if before.startswith(stem) else before
+        )
         target = folder / "frames"
         for number in output.numbering.numbers:
             source = output.path.with_name(output.numbering.name(number))
@@ -260,7 +265,13 @@ class Finisher:
             if isinstance(target, Failure):
                 return target
             entry = outputs.describe(output, beside=folder)
-            found.append({"from": entry["path"], "to": str(target), "replace": self._on_exists(prepared.judged.settings) == "replace"})
+            found.append(
+                {
+                    "from": entry["path"],
+                    "to": str(target),
+                    "replace": self._on_exists(prepared.judged.settings) == "replace",
+                }
+            )
         return tuple(found)
 
     @staticmethod
@@ -272,9 +283,7 @@ class Finisher:
     def _on_exists(self, settings: Settings) -> str:
         return str(settings.on_exists or self.config.delivery.on_exists)
 
-    def _target(
-        self, job: Job, output: Output, text: str, settings: Settings, delivery: Delivery
-    ) -> Path | Failure:
+    def _target(self, job: Job, output: Output, text: str, settings: Settings, delivery: Delivery) -> Path | Failure:
         """The file (or, for a sequence, the folder) that an `output:` names, versioned where it is taken."""
         ext = output.path.suffix.lstrip(".") if output.kind is Kind.FILM else output.last_file.suffix.lstrip(".")
         filled = fill_in(text, job, ext, datetime.now())
@@ -296,7 +305,9 @@ class Finisher:
         elif output.kind is Kind.SEQUENCE:
             path = path.with_suffix("")
         elif path.suffix.lstrip(".").lower() != ext.lower():
-            delivery.warnings += (f"the film is {ext}, so it was delivered as {path.stem}.{ext} and not as {path.name}",)
+            delivery.warnings += (
+                f"the film is {ext}, so it was delivered as {path.stem}.{ext} and not as {path.name}",
+            )
             path = path.with_suffix(f".{ext}")
         if not os.path.lexists(path) or self._on_exists(settings) == "replace":
             return path
@@ -359,7 +370,9 @@ class Finisher:
 
     def _keep_here(self, delivery: Delivery, final: Job, error: OSError) -> Job:
         here = {found["to"]: found["from"] for found in delivery.elsewhere}
-        described = tuple(entry | {"path": here.get(entry["path"], entry["path"])} for entry in delivery.described or ())
+        described = tuple(
+            entry | {"path": here.get(entry["path"], entry["path"])} for entry in delivery.described or ()
+        )
         said = f"could not be delivered to {', '.join(here)} ({error.strerror or error}); the film is in this folder"
         delivery.elsewhere, delivery.described = (), list(described)
         logger.warning("{}: {}", final.key, said)
@@ -411,13 +424,19 @@ def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
 
 def _one_part(text: str) -> str:
     """A composition's name as one part of a path: it may hold anything, slashes too."""
-    return "".join("_" if sign in '<>:"/\\|?*' or ord(sign) < 32 else sign for sign in text).strip(". ") or "composition"
+    return (
+        "".join("_" if sign in '<>:"/\\|?*' or ord(sign) < 32 else sign for sign in text).strip(". ") or "composition"
+    )
 
 
 def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
     """Copy films to their targets: hidden name, flush, rename. One that has arrived is not copied again."""
     for found in deliveries:
-        if not isinstance(found, dict) or not isinstance(found.get("from"), str) or not isinstance(found.get("to"), str):
+        if (
+            not isinstance(found, dict)
+            or not isinstance(found.get("from"), str)
+            or not isinstance(found.get("to"), str)
+        ):
             continue
         source, target = folder / PurePath(found["from"]), Path(found["to"])
         if "[" in source.name and not source.exists():
@@ -465,4 +484,3 @@ def _status_beside(folder: Path, target: Path) -> None:
     for entry in os.scandir(folder):
         if entry.name.endswith(status_name("")):
             disk.write(target.parent / f"{target.stem}{status_name('')}", Path(entry.path).read_bytes())
-

@@ -27,6 +27,7 @@ from watchrender.core.settle import Completeness
 from watchrender.core.states import State
 from watchrender.core.textual import shown
 from watchrender.ledger.ledger import Ledger
+from watchrender.render import document
 from watchrender.render.footage import Footage
 from watchrender.spool import bundle, jobfile
 from watchrender.spool.folders import Folders
@@ -194,6 +195,7 @@ class Judge:
             "template": name,
             "template_path": source.text if local else None,
             "composition": template.get("composition"),
+            "frames": None if (wanted := document.frames(text.document)) is None else len(wanted),
             "digest": digest,
         }
         retry_of = job.retry_of or self._dragged_back(job, digest)

@@ -128,7 +128,9 @@ class Preparer:
 
     def _disks(self) -> list[Failure]:
         need = self.config.limits.min_free_disk
-        for place in dict.fromkeys((self.folders.active, self.places.work_dir, self.places.state_dir, self.folders.done)):
+        for place in dict.fromkeys(
+            (self.folders.active, self.places.work_dir, self.places.state_dir, self.folders.done)
+        ):
             free = free_bytes(place)
             if free is not None and free < need:
                 return [
@@ -232,9 +234,7 @@ class Preparer:
         )
         job_file = work / "job.json"
         disk.write(job_file, json.dumps(built.document, ensure_ascii=True), durable=False)
-        command = nexrender.command_line(
-            engine, aerender, job_file, work / "nexrender", self.config.nexrender.args
-        )
+        command = nexrender.command_line(engine, aerender, job_file, work / "nexrender", self.config.nexrender.args)
         disk.mkdirs(self.places.log(job.id).parent)
         attempt = Attempt(
             marker=f"{self.marker}.{uid}",

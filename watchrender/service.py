@@ -32,6 +32,7 @@ from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Job
 from watchrender.core.states import Event, State
 from watchrender.finish import Finisher
+from watchrender.forecast import Forecast
 from watchrender.gate import Gate
 from watchrender.intake import Intake, Pace
 from watchrender.judge import Judge, policy_of
@@ -45,7 +46,7 @@ from watchrender.render.footage import Footage
 from watchrender.render.process import TreeRecord, reap, stray
 from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import RootLock, Taken, read_beat, wait_for_foreign
-from watchrender.spool.statusfile import StatusWriter
+from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
 from watchrender.spool.volume import free_bytes, volume_of
 from watchrender.spool.watcher import Hints
 from watchrender.worker import Worker
@@ -179,9 +180,7 @@ class Service:
         self.closer = Closer(folders=folders, ledger=ledger, log_of=self.log_of)
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
         cache = FetchCache(work_dir / "cache", CACHE_BYTES)
-        fetcher = Fetcher(
-            policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache
-        )
+        fetcher = Fetcher(policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache)
         footage = Footage(work_dir, fetcher=fetcher)
         self.judge = Judge(
             config=config,
@@ -197,13 +196,22 @@ class Service:
         self.preparer = Preparer(
             config=config, folders=folders, judge=self.judge, footage=footage, places=self.places, marker=self.marker
         )
+        self.forecast = Forecast(ledger, self.node)
+        self.preparer.estimate = self._eta_of_running
         self.worker = Worker(
             folders=folders,
             ledger=ledger,
             gate=self.gate,
             preparer=self.preparer,
             engine=CliEngine(),
-            finisher=Finisher(config=config, folders=folders, ledger=ledger, closer=self.closer, places=self.places),
+            finisher=Finisher(
+                config=config,
+                folders=folders,
+                ledger=ledger,
+                closer=self.closer,
+                places=self.places,
+                learn=self.forecast.learn,
+            ),
             closer=self.closer,
             retry_settings=config.retry,
             node=self.node,
@@ -213,7 +221,8 @@ class Service:
             folders.status,
             queue_document=self.queue_document,
             service_document=self.service_document,
-            positions=lambda: ledger.queue(QUEUE_LIMIT),
+            positions=lambda: ledger.queue(FRESH_POSITIONS),
+            etas=self.forecast.queue,
             is_online=self._is_online,
         )
 
@@ -428,6 +437,8 @@ class Service:
         self.status_writer.changed(change.job, progress=change.progress)
         if not change.progress and change.job.state is State.QUEUED:
             self.gate.wake.set()
+        if change.of_state and change.job.state is State.RENDERING:
+            self.forecast.start(change.job.id)
         if change.job.over and change.before is not None and not change.before.over:
             self._wake.set()
             if change.job.state is State.CANCELLED and not self.closer.is_closed(change.job):
@@ -441,6 +452,10 @@ class Service:
 
     def _is_online(self) -> bool:
         return not any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()) and self._ousted is None
+
+    def _eta_of_running(self, job_id: str, _transcript: object) -> dict[str, Any] | None:
+        job = self.ledger.get(job_id)
+        return None if job is None else self.forecast.running(job)
 
     # -- documents ------------------------------------------------------------------------------------------
 
@@ -521,6 +536,7 @@ class Service:
             recent.append(job)
             if len(recent) >= RECENT_LIMIT:
                 break
+        etas = self.forecast.queue()
         return {
             "schema": "watchrender.queue/1",
             "at": clocks.stamp(utc_now()),
@@ -530,7 +546,9 @@ class Service:
             "counts": self.counts(),
             "total": self.ledger.counts[State.QUEUED],
             "rendering": [_short(job, None) for job in self.ledger.begun() if job.state is State.RENDERING],
-            "queue": [_short(job, place) for place, job in enumerate(self.ledger.queue(QUEUE_LIMIT), start=1)],
+            "queue": [
+                _short(job, place, etas.get(job.id)) for place, job in enumerate(self.ledger.queue(QUEUE_LIMIT), 1)
+            ],
             "recent": [_short(job, None) for job in recent],
         }
 
@@ -538,7 +556,10 @@ class Service:
         """What keeps the service from rendering now: /readyz."""
         found = self.gate.waiting()
         if self._state != "running" or self.gate.stopping or self.gate.draining:
-            found = [*found, fail(Code.SHARE_OFFLINE, f"the service is {self._state if self._state != 'running' else 'draining'}")]
+            found = [
+                *found,
+                fail(Code.SHARE_OFFLINE, f"the service is {self._state if self._state != 'running' else 'draining'}"),
+            ]
         return found
 
     def log_of(self, job: Job) -> bytes:
@@ -597,7 +618,7 @@ class Service:
 
 def _check_drop(name: str, sub: str) -> None:
     for part in (name, *filter(None, sub.split("/"))):
-        if part in (".", "..") or set(part) & set('/\\\0') or not part.strip() or len(os.fsencode(part)) > 200:
+        if part in (".", "..") or set(part) & set("/\\\0") or not part.strip() or len(os.fsencode(part)) > 200:
             raise ValueError(f"{part!r} cannot be a file name")
         if naming.is_ignored(part, is_dir=False):
             raise ValueError(f"{part!r} is a name that watchrender leaves alone")
@@ -605,8 +626,8 @@ def _check_drop(name: str, sub: str) -> None:
             raise ValueError(f"{part!r} is no name for a job: {why}")
 
 
-def _short(job: Job, position: int | None) -> dict[str, Any]:
-    full = status.document(job, position=position)
+def _short(job: Job, position: int | None, eta: dict[str, Any] | None = None) -> dict[str, Any]:
+    full = status.document(job, position=position, eta=eta)
     keys = (
         "id", "job", "name", "sub", "state", "folder", "priority", "priority_from", "position", "hold", "attempt",
         "max_attempts", "not_before", "waiting_for", "progress", "eta", "created_at", "queued_at", "started_at",
@@ -633,5 +654,3 @@ def _notify_systemd(state: str) -> None:
             sock.sendall(state.encode())
     except OSError:
         pass
-
-

@@ -90,8 +90,12 @@ class Worker:
         self._deliveries: list[Delivery] = []
         self._delivery_wake = threading.Condition()
         self._delivering = 0
-        self._render_thread = threading.Thread(target=self._survive, args=(self._render_loop,), name="attempt", daemon=True)
-        self._finish_thread = threading.Thread(target=self._survive, args=(self._finish_loop,), name="finish", daemon=True)
+        self._render_thread = threading.Thread(
+            target=self._survive, args=(self._render_loop,), name="attempt", daemon=True
+        )
+        self._finish_thread = threading.Thread(
+            target=self._survive, args=(self._finish_loop,), name="finish", daemon=True
+        )
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -188,7 +192,11 @@ class Worker:
 
     def _take(self, job: Job) -> None:
         position = self._ledger.position(job) or 1
-        why = "next in the queue" if position == 1 else f"number {position} in the queue; those before it wait or are held"
+        why = (
+            "next in the queue"
+            if position == 1
+            else f"number {position} in the queue; those before it wait or are held"
+        )
         job = self._ledger.apply(
             job.id,
             Event.START,
@@ -282,7 +290,11 @@ class Worker:
         )
         self._ledger.forget_tree(prepared.attempt.marker)
         attempted = Attempted(
-            prepared=prepared, outcome=outcome, transcript=transcript, started_at=started_at, finished_at=self._ledger.stamp()
+            prepared=prepared,
+            outcome=outcome,
+            transcript=transcript,
+            started_at=started_at,
+            finished_at=self._ledger.stamp(),
         )
         if outcome.ended in (Ended.STOP, Ended.CANCEL):
             self._ended_by_us(job, attempted, slot)
@@ -302,7 +314,14 @@ class Worker:
         job = self._ledger.get(job_id)
         if job is None or job.over:
             return
-        reason = next((str(line["why"]) for line in reversed(job.history) if "cancel" in str(line["why"]) or "superseded" in str(line["why"])), "cancelled")
+        reason = next(
+            (
+                str(line["why"])
+                for line in reversed(job.history)
+                if "cancel" in str(line["why"]) or "superseded" in str(line["why"])
+            ),
+            "cancelled",
+        )
         self._folders.clear_attempts(self._folders.absolute(job.folder))
         self._closer.close(job, Event.CANCEL, reason.split(": the render is being ended")[0], copy=copy, waiting_for=())
 
@@ -325,7 +344,7 @@ class Worker:
                 if done:
                     self._delivering -= 1
                 else:
-                    delivery.due = self._clock() + min(BUSY_SECONDS * 2**min(delivery.refused, 3), 15.0)
+                    delivery.due = self._clock() + min(BUSY_SECONDS * 2 ** min(delivery.refused, 3), 15.0)
                     self._deliveries.append(delivery)
             self._gate.wake.set()
 
@@ -428,7 +447,12 @@ class Worker:
         for other_id in row:
             other = self._ledger.get(other_id)
             if other is not None and not other.over and other.id != job.id and other.attempts:
-                self._ledger.note(other.id, "its last try is given back: the machine was at fault", attempts=other.attempts[:-1], retry_at=None)
+                self._ledger.note(
+                    other.id,
+                    "its last try is given back: the machine was at fault",
+                    attempts=other.attempts[:-1],
+                    retry_at=None,
+                )
                 self._rest.until.pop(other.id, None)
         self._rest_for(job, keep.message, (), 0.0)
         return True
@@ -463,4 +487,3 @@ def environment_failure(error: OSError, what: str) -> Failure:
     where = f" ({error.filename})" if error.filename else ""
     words = f"{what}: {error.strerror or error}{where}"
     return fail(Code.DISK_FULL if disk.is_full(error) else Code.SHARE_OFFLINE, words)
-

@@ -109,7 +109,11 @@ def _is_free(port: int) -> bool:
 
 
 def _start(config: Path, home: Path) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCHRENDER_") or name == "WATCHRENDER_DATA_DIR"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("WATCHRENDER_") or name == "WATCHRENDER_DATA_DIR"
+    }
     with open(home / "service.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "watchrender", "run", "-c", str(config)], stdout=log, stderr=log, env=environment

@@ -23,7 +23,9 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
     path = path.absolute()
     folders = Folders(Path(config.root), config.folders)
     if not os.path.lexists(path):
-        return _refused(path, f"{path} is not there", "Give the path of a job file, a bundle folder or a zip.", "JOB_UNREADABLE")
+        return _refused(
+            path, f"{path} is not there", "Give the path of a job file, a bundle folder or a zip.", "JOB_UNREADABLE"
+        )
     job = _job_of(path, folders)
     judge = _judge(config, folders)
     sidecar, fault = _sidecar_beside(path, job)
@@ -32,7 +34,12 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes() if job.form is Form.FILE else None
     except OSError as error:
-        return _refused(path, f"{path.name} cannot be read: {error.strerror}", "Give this user the right to read it.", "JOB_UNREADABLE")
+        return _refused(
+            path,
+            f"{path.name} cannot be read: {error.strerror}",
+            "Give this user the right to read it.",
+            "JOB_UNREADABLE",
+        )
     answer = judge.judge(job, path, data, sidecar)
     if isinstance(answer, Failure):
         return _failed(path, job, answer, None)
@@ -63,7 +70,11 @@ class _Anywhere(Folders):
 
 def _judge(config: Config, folders: Folders) -> Judge:
     engine = nexrender.find(_command(config))
-    work = Path(config.nexrender.work_dir) if config.nexrender.work_dir else default_state_dir(folders.root, config) / "work"
+    work = (
+        Path(config.nexrender.work_dir)
+        if config.nexrender.work_dir
+        else default_state_dir(folders.root, config) / "work"
+    )
     return Judge(
         config=config,
         folders=_Anywhere(folders.root, config.folders),
@@ -103,7 +114,12 @@ def _sidecar_beside(path: Path, job: Job) -> tuple[Sidecar | None, str | None]:
 
 def _refused(path: Path, message: str, cure: str, code: str) -> dict[str, Any]:
     text = f"{path.name}: refused ({code})\n  {message}\n  {cure}\n"
-    return {"job": path.name, "accepted": False, "error": {"code": code, "kind": "job", "message": message, "cure": cure}, "text": text}
+    return {
+        "job": path.name,
+        "accepted": False,
+        "error": {"code": code, "kind": "job", "message": message, "cure": cure},
+        "text": text,
+    }
 
 
 def _failed(path: Path, job: Job, failure: Failure, judged: Judged | None) -> dict[str, Any]:
@@ -153,5 +169,3 @@ def _accepted(config: Config, path: Path, job: Job, judged: Judged) -> dict[str,
 def _place_in_queue(config: Config, priority: int) -> int:
     queued = [job for job in Reach(config).jobs() if job["state"] in ("queued", "pending", "validating")]
     return 1 + sum(1 for job in queued if int(job.get("priority") or 0) >= priority)
-
-

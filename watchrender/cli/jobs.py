@@ -167,7 +167,18 @@ def show(
     if as_json:
         print_json(found)
         return
-    for name in ("job", "state", "folder", "priority", "attempt", "template", "composition", "created_at", "started_at", "finished_at"):
+    for name in (
+        "job",
+        "state",
+        "folder",
+        "priority",
+        "attempt",
+        "template",
+        "composition",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ):
         if found.get(name) is not None:
             typer.echo(f"{name:12} {found[name]}")
     for line in found.get("waiting_for") or ():
@@ -177,7 +188,9 @@ def show(
     for warning in found.get("warnings") or ():
         typer.echo(f"{'warning':12} {warning}")
     if found.get("error") and found["state"] != "completed":
-        typer.echo(f"{'error':12} {found['error']['code']}: {found['error']['message']}\n{'cure':12} {found['error']['cure']}")
+        typer.echo(
+            f"{'error':12} {found['error']['code']}: {found['error']['message']}\n{'cure':12} {found['error']['cure']}"
+        )
     typer.echo("history")
     for line in found.get("history") or ():
         typer.echo(f"  {line['at']}  {line['to']:10}  {line['why']}")
@@ -208,7 +221,9 @@ def logs(
     if client is None:
         log = reach.folders.absolute(found["folder"]) / f"{found['name']}.log"
         if not log.is_file():
-            leave(Exit.NO, f"{found['job']} has no log in {found['folder']}; a running job's log is shown by the service")
+            leave(
+                Exit.NO, f"{found['job']} has no log in {found['folder']}; a running job's log is shown by the service"
+            )
         typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
         return
     shown = 0
@@ -315,13 +330,17 @@ def prioritize(
     _order(reach, [_find(reach, job)], "prioritize", f"priority {priority}", priority=priority, as_json=as_json)
 
 
-def hold(context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def hold(
+    context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """Keep jobs from starting."""
     reach = _reach(context, config)
     _order(reach, _chosen(reach, jobs, None), "hold", "held", as_json=as_json)
 
 
-def release(context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def release(
+    context: typer.Context, jobs: JobWords = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
     """Let held jobs start; beats the hold of a settings file too."""
     reach = _reach(context, config)
     _order(reach, _chosen(reach, jobs, None), "release", "released", as_json=as_json)

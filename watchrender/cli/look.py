@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 def check(
     context: typer.Context,
-    jobs: Annotated[list[Path] | None, typer.Argument(metavar="JOB…", help="Job files to judge; none: the config.")] = None,
+    jobs: Annotated[
+        list[Path] | None, typer.Argument(metavar="JOB…", help="Job files to judge; none: the config.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -116,7 +116,9 @@ class Reach:
         matches = [job for job in jobs if job["id"] == word.upper()]
         matches = matches or [job for job in jobs if naming.fold(job["job"]) == folded]
         matches = matches or [job for job in jobs if len(word) >= 4 and job["id"].startswith(word.upper())]
-        matches = matches or [job for job in self._closed() if job["id"] == word.upper() or naming.fold(job["job"]) == folded]
+        matches = matches or [
+            job for job in self._closed() if job["id"] == word.upper() or naming.fold(job["job"]) == folded
+        ]
         if not matches:
             raise Unknown(f"there is no job {word}; `watchrender list` shows all")
         live = [job for job in matches if job["state"] not in _OVER]
@@ -196,7 +198,9 @@ class Reach:
         source = self.folders.absolute(job["folder"])
         files = job.get("files") or {}
         if not job["folder"] or not os.path.lexists(source / str(files.get("job"))):
-            raise Refused(f"the files of {job['job']} are not in {job['folder'] or 'any folder'} any more; drop it again")
+            raise Refused(
+                f"the files of {job['job']} are not in {job['folder'] or 'any folder'} any more; drop it again"
+            )
         hidden = self.folders.inbox / f".retry-{uuid.uuid4().hex[:8]}"
         disk.mkdir(hidden)
         for name in (files.get("job"), files.get("sidecar"), f"{job['name']}{STATUS_SUFFIX}"):
@@ -222,7 +226,9 @@ class Reach:
         stem = source.name[: len(source.name) - len(suffix)]
         if priority is not None:
             stem = f"p{priority:02d}_{naming.parse_name(source.name, is_dir=is_dir).name}"
-        name = next(f"{found}{suffix}" for found in naming.candidates(stem) if not os.path.lexists(inbox / f"{found}{suffix}"))
+        name = next(
+            f"{found}{suffix}" for found in naming.candidates(stem) if not os.path.lexists(inbox / f"{found}{suffix}")
+        )
         hidden = inbox / f".drop-{uuid.uuid4().hex[:8]}.tmp"
         disk.copy_tree(source, hidden) if is_dir else disk.copy(source, hidden)
         disk.rename(hidden, inbox / name)
@@ -270,7 +276,13 @@ def _in_order(job: dict[str, Any]) -> tuple[Any, ...]:
         return (2, "", 0, _reversed(str(job.get("finished_at") or "")), job["job"])
     running = job["state"] == "rendering"
     record = job.get("record") if isinstance(job.get("record"), dict) else {}
-    return (0 if running else 1, "", -int(job.get("priority") or 0), int((record or {}).get("arrival") or 2**53), job["job"])
+    return (
+        0 if running else 1,
+        "",
+        -int(job.get("priority") or 0),
+        int((record or {}).get("arrival") or 2**53),
+        job["job"],
+    )
 
 
 def _reversed(stamp: str) -> int:
@@ -293,5 +305,3 @@ def _unseen_status(sub: str, name: str) -> dict[str, Any]:
         "progress": None,
         "error": None,
     }
-
-

@@ -99,6 +99,7 @@ class Job:
     template: str | None = None
     template_path: str | None = None
     composition: str | None = None
+    frames: int | None = None  # how many the job asks for, where it says so
     tags: tuple[str, ...] = ()
     node: str | None = None
     outputs: tuple[dict[str, Any], ...] = ()

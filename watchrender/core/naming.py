@@ -77,6 +77,7 @@ class Order(StrEnum):
     PAUSE = "pause"
     DRAIN = "drain"
     STOP = "stop"
+    RELEASE = "release"
     CANCEL_ALL = "cancel all"
 
 
@@ -88,7 +89,7 @@ _TOP = {
     "_stop": Order.STOP,
     "_cancel_all": Order.CANCEL_ALL,
 }
-_TARGETED = {".hold": Order.HOLD, ".cancel": Order.CANCEL}
+_TARGETED = {".hold": Order.HOLD, ".cancel": Order.CANCEL, ".release": Order.RELEASE}
 
 
 @dataclass(frozen=True, kw_only=True)

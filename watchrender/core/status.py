@@ -15,8 +15,8 @@ SCHEMA = "watchrender.status/1"
 _NO_ETA = {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": None}
 
 
-def document(job: Job, *, position: int | None = None) -> dict[str, Any]:
-    """The status document of a job (contract of the status file, version 1)."""
+def document(job: Job, *, position: int | None = None, eta: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The status document of a job, version 1. `eta` where it is known better than the job itself tells."""
     files: dict[str, Any] = {"job": "bundle" if job.begun and job.form is Form.BUNDLE else job.file}
     files["sidecar"] = job.sidecar
     return {
@@ -41,7 +41,7 @@ def document(job: Job, *, position: int | None = None) -> dict[str, Any]:
         "waiting_for": list(job.waiting_for),
         "warnings": list(job.warnings),
         "progress": progress(job),
-        "eta": job.eta or dict(_NO_ETA),
+        "eta": (eta or job.eta or dict(_NO_ETA)) if not job.over else dict(_NO_ETA),
         "created_at": job.created_at,
         "queued_at": job.queued_at,
         "started_at": job.started_at,
@@ -143,7 +143,9 @@ def schema_status() -> dict[str, Any]:
         "error": error,
         "record": {"type": "object"},
     }
-    properties |= dict.fromkeys(("id", "job", "name", "sub", "folder", "priority_from", "created_at", "updated_at"), text)
+    properties |= dict.fromkeys(
+        ("id", "job", "name", "sub", "folder", "priority_from", "created_at", "updated_at"), text
+    )
     properties |= dict.fromkeys(("hold", "cancel_requested"), flag)
     properties |= dict.fromkeys(("waiting_for", "warnings", "tags"), texts)
     properties |= dict.fromkeys(

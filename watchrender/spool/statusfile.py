@@ -50,6 +50,7 @@ class StatusWriter:
         queue_document: Callable[[], Mapping[str, Any]],
         service_document: Callable[[], Mapping[str, Any]],
         positions: Callable[[], list[Job]],
+        etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
         is_online: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +58,7 @@ class StatusWriter:
         self._queue_document = queue_document
         self._service_document = service_document
         self._positions = positions
+        self._etas = etas
         self._is_online = is_online
         self._clock = clock
         self._wake = threading.Event()
@@ -147,7 +149,8 @@ class StatusWriter:
             self._placed.pop(job.id, None)
         elif position is None and placed is not None:
             position = placed[1]
-        if self._write(self.path(job.key), status.document(job, position=position)):
+        eta = self._etas().get(job.id) if position is not None else None
+        if self._write(self.path(job.key), status.document(job, position=position, eta=eta)):
             with self._lock:
                 self._written[job.key] = (job.id, now)
                 if job.over:
@@ -160,7 +163,7 @@ class StatusWriter:
         first = self._positions()[:FRESH_POSITIONS]
         shown = {job.id for job in first}
         for position, job in enumerate(first, start=1):
-            if self._placed.get(job.id) != (job.key, position):
+            if self._placed.get(job.id) != (job.key, position) or self._etas().get(job.id, {}).get("done_at"):
                 self._placed[job.id] = (job.key, position)
                 self._write_status(job, self._clock(), position)
         for left in set(self._placed) - shown:

@@ -1,0 +1,164 @@
+"""What past renders say about the queue: learns from each finished film, tells each job when it starts and ends.
+
+A render is remembered under the content of its project (a saved project is another one), composition and node. The
+record keeps the last few thousand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from watchrender.core import clock as clocks
+from watchrender.core import estimate
+from watchrender.core.estimate import Past, Prediction, Span
+from watchrender.core.job import Job
+from watchrender.core.states import State
+from watchrender.ledger.ledger import RENDERS, Ledger
+
+NO_HISTORY = "no history yet"
+KEPT = 5000
+FRESH_SECONDS = 1.0
+_Key = tuple[str, str, str]
+
+
+class Forecast:
+    """Thread-safe."""
+
+    def __init__(self, ledger: Ledger, node: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._node = node
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pasts: dict[_Key, deque[Past]] = defaultdict(lambda: deque(maxlen=estimate.MEMORY))
+        self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+        self._numbers: deque[int] = deque()
+        self._cached: tuple[float, dict[str, dict[str, Any]]] = (-1.0, {})
+        self._started: dict[str, float] = {}
+        for number, record in sorted(ledger.db.documents(RENDERS).items()):
+            self._numbers.append(number)
+            self._pasts[record["project"], record["composition"], record["node"]].append(
+                Past(seconds=record["seconds"], frames=record.get("frames"))
+            )
+
+    # -- learning -------------------------------------------------------------------------------------------
+
+    def learn(self, job: Job, seconds: float, frames: int | None) -> None:
+        """A film was finished: its render took so long."""
+        key = self._key(job)
+        if key is None or seconds <= 0:
+            return
+        with self._lock:
+            self._pasts[key].append(Past(seconds=seconds, frames=frames))
+            number = (self._numbers[-1] if self._numbers else 0) + 1
+            self._numbers.append(number)
+            project, composition, node = key
+            self._ledger.db.put(
+                RENDERS,
+                number,
+                {
+                    "project": project,
+                    "composition": composition,
+                    "node": node,
+                    "seconds": round(seconds, 3),
+                    "frames": frames,
+                    "at": self._ledger.stamp(),
+                },
+            )
+            while len(self._numbers) > KEPT:
+                self._ledger.db.delete(RENDERS, self._numbers.popleft())
+
+    def _key(self, job: Job) -> _Key | None:
+        if job.composition is None or job.template is None:
+            return None
+        return self._digest(job), job.composition, self._node
+
+    def _digest(self, job: Job) -> str:
+        """The content of the job's project; where it cannot be read here, its name."""
+        path = job.template_path
+        if path is None:
+            return f"name:{job.template}"
+        try:
+            found = Path(path).stat()
+            stamp = (found.st_size, found.st_mtime_ns)
+            known = self._digests.get(path)
+            if known is None or known[0] != stamp:
+                with open(path, "rb") as file:
+                    known = (stamp, hashlib.file_digest(file, "sha256").hexdigest()[:24])
+                if len(self._digests) > 5000:
+                    self._digests.clear()
+                self._digests[path] = known
+        except (OSError, ValueError):
+            return f"name:{job.template}"
+        return known[1]
+
+    # -- telling --------------------------------------------------------------------------------------------
+
+    def predict(self, job: Job) -> Prediction | None:
+        key = self._key(job)
+        if key is None:
+            return None
+        with self._lock:
+            pasts = list(self._pasts[key]) if key in self._pasts else []
+        return estimate.predict(pasts, job.frames)
+
+    def running(self, job: Job) -> dict[str, Any]:
+        """The eta of the job that renders, from its past and its own pace."""
+        started = self._started.setdefault(job.id, self._clock())
+        percent = job.progress.percent if job.progress is not None else None
+        elapsed = self._clock() - started
+        left = estimate.remaining(self.predict(job), elapsed, None if percent is None else percent / 100)
+        span = estimate.schedule(left, True, [])[0]
+        return self._told(job, span, left, starts_at=job.started_at)
+
+    def start(self, job_id: str) -> None:
+        """An attempt of this job starts now."""
+        self._started = {job_id: self._clock()}
+
+    def queue(self, limit: int = 500) -> dict[str, dict[str, Any]]:
+        """The eta of each of the first queued jobs, by id; at most a second old."""
+        now = self._clock()
+        if now - self._cached[0] < FRESH_SECONDS:
+            return self._cached[1]
+        jobs = self._ledger.queue(limit)
+        rendering = [job for job in self._ledger.begun() if job.state is State.RENDERING]
+        left: Prediction | None = None
+        for job in rendering:
+            percent = job.progress.percent if job.progress is not None else None
+            elapsed = now - self._started.get(job.id, now)
+            left = estimate.remaining(self.predict(job), elapsed, None if percent is None else percent / 100)
+        predictions = [None if job.hold else self.predict(job) for job in jobs]
+        spans = estimate.schedule(left, bool(rendering), predictions)[1 if rendering else 0 :]
+        told = {
+            job.id: self._told(job, span, prediction)
+            for job, span, prediction in zip(jobs, spans, predictions, strict=True)
+        }
+        self._cached = (now, told)
+        return told
+
+    def _told(
+        self, job: Job, span: Span | None, prediction: Prediction | None, starts_at: str | None = None
+    ) -> dict[str, Any]:
+        if span is None or prediction is None:
+            missing = {"starts_at": starts_at, "done_at": None, "low": None, "high": None}
+            if prediction is not None:
+                return missing | {"basis": f"{NO_HISTORY} for a job before it"}
+            return missing | {"basis": "held" if job.hold else NO_HISTORY}
+        now = self._ledger.stamp()
+        count = prediction.renders
+        what = f"{job.template}/{job.composition}"
+        basis = (
+            f"{count} render{'s' if count != 1 else ''} of {what}" if count else f"the pace of this render of {what}"
+        )
+        return {
+            "starts_at": starts_at or clocks.later(now, span.starts),
+            "done_at": clocks.later(now, span.ends),
+            "low": clocks.later(now, span.low),
+            "high": clocks.later(now, span.high),
+            "basis": basis,
+        }

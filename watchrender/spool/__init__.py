@@ -1,0 +1,1 @@
+"""The hot folder: the only code that moves a user's file."""
