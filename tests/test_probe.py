@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -342,11 +343,13 @@ def test_the_child_is_gone_by_itself_when_nobody_ends_it(films: Path, monkeypatc
     told = io.StringIO()
     monkeypatch.setattr(sys, "stdout", told)
     limits: list[tuple[float, int]] = []
-    monkeypatch.setattr(probe_child, "_limit", lambda *asked: limits.append(asked))
+    monkeypatch.setattr(probe_child, "_limit", lambda *asked: limits.append(asked) or threading.Timer(0, print))
 
     probe_child.main()
 
-    assert json.loads(told.getvalue())["last_frame_decodes"] is True
+    answer, end = told.getvalue().splitlines()
+    assert json.loads(answer)["last_frame_decodes"] is True
+    assert json.loads(end) == "done"
     assert limits == [(30.0, 8 << 30)]
 
 
@@ -486,3 +489,19 @@ def test_the_environment_of_the_child_has_none_of_our_switches(
 
     assert probe(films / "prores.mov") == Probed(codec="none")
     assert os.environ["WATCHRENDER_DIE_AT"] == "1"
+
+
+def test_one_child_serves_many_films_and_is_replaced_when_it_dies(films: Path) -> None:
+    probe(films / "prores.mov")
+    first = probing._Child._idle
+    probe(films / "prores.mov")
+    assert first is not None
+    assert probing._Child._idle is first
+
+    first._process.kill()
+    first._process.wait()
+    found = probe(films / "prores.mov")
+
+    assert found is not None
+    assert found.last_frame_decodes is True
+    assert probing._Child._idle is not first

@@ -12,16 +12,18 @@ import binascii
 import json
 import math
 import os
+import queue
 import stat
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -32,6 +34,8 @@ ANSWER_LIMIT = 16 << 20
 SHEET = 12  # pictures of a contact sheet
 _CHILD = Path(__file__).with_name("probe_child.py")
 _TICK = 0.05
+_DONE = b'"done"'  # the child's word that a request is answered
+_MOST_REQUESTS = 500  # then a new child: decoders leak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,50 +131,112 @@ def _is_file(path: Path) -> bool:
 def _ask(
     request: dict[str, Any], timeout: float, memory: int, should_stop: Callable[[], bool] | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """Put the request to a child; its answers, and why it ended where that was not by itself."""
-    request = request | {"seconds": timeout, "memory": memory}
-    with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
-        question.write(json.dumps(request).encode())
-        question.seek(0)
-        child = _start(question, answer)
+    """Put the request to the child; its answers, and why it ended where that was not by itself.
+
+    One child serves many films, because loading PyAV costs more than looking into one; a child that crashed, hung or
+    took too much is replaced.
+    """
+    with _lock:
+        child = _Child.ready()
+        answers, ended = child.ask(request | {"seconds": timeout, "memory": memory}, timeout, memory, should_stop)
+        return answers, ended
+
+
+_lock = threading.Lock()
+
+
+class _Child:
+    """The process that looks, waiting for requests. It ends by itself when nobody holds its input any more."""
+
+    _idle: ClassVar[_Child | None] = None
+
+    def __init__(self) -> None:
+        self._program = _CHILD
+        self._process = _start()
+        self._said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._asked = 0
+        threading.Thread(target=self._listen, name="probe", daemon=True).start()
+
+    @classmethod
+    def ready(cls) -> _Child:
+        """A child that lives: the one that waits, or a new one."""
+        child, cls._idle = cls._idle, None
+        if child is not None and child._is_fit():
+            return child
+        if child is not None:
+            child.end()
+        return cls()
+
+    def _is_fit(self) -> bool:
+        return self._process.poll() is None and self._asked < _MOST_REQUESTS and self._program == _CHILD
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            while line := self._process.stdout.readline(ANSWER_LIMIT):
+                self._said.put(line)
+        self._said.put(None)
+
+    def ask(
+        self, request: dict[str, Any], timeout: float, memory: int, should_stop: Callable[[], bool] | None
+    ) -> tuple[list[dict[str, Any]], str]:
+        """One request; the child is kept for the next where all went well."""
+        self._asked += 1
+        lines: list[bytes] = []
         try:
-            ended = _watch(child, timeout, memory, should_stop)
-        finally:
-            if child.poll() is None:
-                child.kill()
-            child.wait()
-        answer.seek(0)
-        return list(_answers(answer.read(ANSWER_LIMIT))), ended or _end_of(child.returncode)
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+            ended = self._hear(lines, timeout, memory, should_stop)
+        except OSError:
+            ended = _end_of(self._process.wait())
+        if ended is None:
+            _Child._idle = self
+        else:
+            self.end()
+        return list(_answers(b"".join(lines))), ended or "the look into it brought nothing"
+
+    def _hear(
+        self, lines: list[bytes], timeout: float, memory: int, should_stop: Callable[[], bool] | None
+    ) -> str | None:
+        """Collect its lines. None when it says it is done; words where it has ended or has to be ended."""
+        deadline = time.monotonic() + timeout + 1  # it ends itself first where it can
+        while time.monotonic() < deadline:
+            try:
+                line = self._said.get(timeout=_TICK)
+            except queue.Empty:
+                if should_stop and should_stop():
+                    return "the look into it was stopped"
+                if _memory_of(self._process.pid) > memory:
+                    return "the look into it needed too much memory"
+                continue
+            if line is None:
+                return _end_of(self._process.wait())
+            if line.strip() == _DONE:
+                return None
+            lines.append(line)
+        return f"the look into it took longer than {timeout:g} s"
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._process.wait()
 
 
-def _start(question: IO[bytes], answer: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     # By its path and with -P: the folder it lies in must not come before the standard library.
     command = [sys.executable, "-P", "-X", "utf8", str(_CHILD)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCHRENDER_")}
+    options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
-        return subprocess.Popen(
-            command, stdin=question, stdout=answer, stderr=subprocess.DEVNULL, env=environment, creationflags=flags
-        )
+        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return subprocess.Popen(
-        command, stdin=question, stdout=answer, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, **options
     )
-
-
-def _watch(child: subprocess.Popen[bytes], timeout: float, memory: int, should_stop: Callable[[], bool] | None) -> str:
-    """Wait for the child's end. Words where it has to be ended."""
-    deadline = time.monotonic() + timeout + 1  # it ends itself first where it can
-    while time.monotonic() < deadline:
-        try:
-            child.wait(_TICK)
-        except subprocess.TimeoutExpired:
-            if should_stop and should_stop():
-                return "the look into it was stopped"
-            if _memory_of(child.pid) > memory:
-                return "the look into it needed too much memory"
-        else:
-            return ""
-    return f"the look into it took longer than {timeout:g} s"
 
 
 def _memory_of(pid: int) -> int:

@@ -1,7 +1,7 @@
 """Look into one film or image and tell in JSON. Runs as a process of its own, so that a decoder may crash or hang.
 
-Started by `probe` as a plain file, with one request on stdin; it imports nothing of watchrender and writes no file.
-Each answer is one line on stdout, so that what is done before a time limit is not lost.
+Started by `probe` as a plain file; each line on stdin is a request; it imports nothing of watchrender and writes no file.
+Each answer is one line on stdout, so that what is done before a time limit is not lost; the word done ends a request.
 """
 
 from __future__ import annotations
@@ -42,34 +42,38 @@ class TooLong(Exception):
 
 
 def main() -> None:
-    """Read the request, answer, and be gone by the time given, whatever happens."""
-    request = json.load(sys.stdin)
-    _limit(float(request["seconds"]), int(request["memory"]))
-    deadline = time.monotonic() + float(request["seconds"])
-    if request["do"] == "probe":
-        _tell(probe(request["path"], deadline))
-    else:
-        for answer in previews(request["paths"], request["labels"], deadline):
-            _tell(answer)
+    """Answer one request a line, each within its time, until nobody asks any more."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        last = _limit(float(request["seconds"]), int(request["memory"]))
+        deadline = time.monotonic() + float(request["seconds"])
+        if request["do"] == "probe":
+            _tell(probe(request["path"], deadline))
+        else:
+            for answer in previews(request["paths"], request["labels"], deadline):
+                _tell(answer)
+        last.cancel()
+        _tell("done")
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _tell(answer: dict[str, Any] | str) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-def _limit(seconds: float, memory: int) -> None:
+def _limit(seconds: float, memory: int) -> threading.Timer:
     """Memory and processor time where the system has limits; and an end in any case, should our parent be gone."""
     last = threading.Timer(seconds + 5, os._exit, (3,))
     last.daemon = True
     last.start()
     if sys.platform == "win32":
-        return
+        return last
     import resource
 
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     wishes = [
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, int(seconds * 4) + 10),
+        (resource.RLIMIT_CPU, int(used + seconds * 4) + 10),
         (resource.RLIMIT_FSIZE, 32 << 20),
     ]
     if sys.platform == "linux":
@@ -77,6 +81,7 @@ def _limit(seconds: float, memory: int) -> None:
     for limit, value in wishes:
         with suppress(ValueError, OSError):
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    return last
 
 
 # --- is it whole? -----------------------------------------------------------------------------------------------------
