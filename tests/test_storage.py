@@ -679,6 +679,42 @@ def test_the_journal_is_compacted_in_the_background_while_commits_go_on(path: Pa
     assert names == [*journals, "state.json", "state.json.lock", "state.previous.json"]
 
 
+def test_a_snapshot_is_of_one_moment_though_others_write(path: Path) -> None:
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        number = 6000
+        try:
+            while not stop.is_set():
+                number += 1
+                with db.transaction():
+                    for name in ("rows", "twins"):
+                        db.put(name, number, {"n": number})
+                        db.put(name, number % 6000, {"n": number})
+                        db.delete(name, number - 5000)
+        except BaseException as error:
+            failures.append(error)
+
+    with JournalDB(path) as db:
+        with db.transaction():
+            for name in ("rows", "twins"):
+                db.table(name).insert_multiple({"n": number, "text": "x" * 300} for number in range(6000))
+        thread = threading.Thread(target=write)
+        thread.start()
+        seen = []
+        for _ in range(8):
+            db.compact()
+            found = json.loads(path.read_text())
+            assert found["rows"] == found["twins"]
+            seen.append(found["_journal"]["1"]["sequence"])
+        stop.set()
+        thread.join(20)
+
+        assert failures == []
+        assert len(set(seen)) > 5, "nothing was written meanwhile"
+
+
 def test_a_compaction_that_fails_harms_nothing_and_is_tried_again(path: Path) -> None:
     with JournalDB(path, compact_at=2_000) as db:
         obstacle = path.with_name("state.next.json")

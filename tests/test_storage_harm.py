@@ -324,7 +324,7 @@ def damage(original: Original, chance: random.Random) -> tuple[str, bytes]:
     # What a block of the disk held before: lines of ours, whole, of this journal or another, after a line cut short.
     first = chance.randrange(len(original.lines))
     old = whole[original.lines[first][0] : original.lines[min(first + chance.randrange(1, 4), 39)][1]]
-    foreign = encode({"g": 1, "n": 999, "t": {"jobs": {"put": {"1": {"foreign": True}}}}}) + header(1, 7)
+    foreign = encode({"g": 1, "n": 999, "t": {"jobs": {"put": {"1": {"foreign": True}}}}}) + header(1, 9999)
     return kind, whole[:at] + b"\n" + chance.choice([old, foreign, old + foreign])
 
 
@@ -412,6 +412,31 @@ def test_a_journal_that_is_gone_or_empty_is_told(original: Original, tmp_path: P
         with JournalDB(path) as db:
             assert db.warnings == ()
             assert state(db) == {**original.before, "after": {1: {}}}
+
+
+def test_a_gap_between_journals_is_told_once(path: Path) -> None:
+    for missing, words in ((2, "is missing"), (3, "1 transactions before")):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        with JournalDB(path) as db:
+            for number in range(1, 5):
+                db.put("jobs", number, {"n": number})
+                if number == 1:
+                    db.compact()
+            # Two journals more, and no snapshot: as if the compactions had failed.
+            for _ in range(2):
+                number += 1
+                db._storage._change_journals()
+                db.put("jobs", number, {"n": number})
+        path.with_name(f"state.{missing:08d}.journal").unlink()
+        lost = {2: {2, 3, 4}, 3: {5}}[missing]
+        expected = {"jobs": {number: {"n": number} for number in range(1, 7) if number not in lost}}
+
+        assert read(path) == expected
+        with JournalDB(path) as db:
+            assert any(words in warning for warning in db.warnings)
+        with JournalDB(path) as db:
+            assert state(db) == expected
+            assert db.warnings == ()
 
 
 # --- damaged snapshots -----------------------------------------------------------------------------------------------

@@ -196,6 +196,7 @@ def _replay(loaded: Loaded, journal: _Journal) -> None:
         missing = journal.after - loaded.sequence
         loaded.warnings.append(f"{missing} transactions before {journal.path} are lost with the file that held them")
         loaded.sequence = journal.after
+        loaded.incomplete = True
     for number, changes in journal.records:
         if number <= loaded.sequence:
             stale += 1
