@@ -136,7 +136,8 @@ class Preparer:
                 return [
                     fail(
                         Code.DISK_FULL,
-                        f"the disk of {place} has {free // 2**20} MiB free, and limits.min_free_disk wants {need // 2**20} MiB",
+                        f"the disk of {place} has {free // 2**20} MiB free,"
+                        f" and limits.min_free_disk wants {need // 2**20} MiB",
                     )
                 ]
         return []
@@ -282,13 +283,13 @@ class Preparer:
         )
 
 
-def _command(command: Any) -> None | str | list[str]:
+def _command(command: Any) -> str | list[str] | None:
     if command is None or isinstance(command, str):
         return command
     return [str(command)] if isinstance(command, Path) else [str(word) for word in command]
 
 
-def _versions(setting: Any) -> None | str | dict[str, str]:
+def _versions(setting: Any) -> str | dict[str, str] | None:
     if setting is None:
         return None
     if isinstance(setting, Mapping):

@@ -1,6 +1,6 @@
 """The life of the service: build everything once, recover, run, keep house, stop.
 
-Signals set a flag. The main thread turns the inbox; the worker has two threads, the status writer and the page one each.
+Signals set a flag. The main thread turns the inbox; the worker has two threads, status writer and page one each.
 """
 
 from __future__ import annotations
@@ -590,7 +590,7 @@ class Service:
     def drop(
         self, name: str, sub: str, document: dict[str, Any], settings: dict[str, Any] | None, key: str | None
     ) -> str:
-        """Write a job into the inbox like any drop. Returns the id it has. Raises `Denied` and ValueError with words."""
+        """Write a job into the inbox like any drop. Returns its id. Raises ValueError with words."""
         _check_drop(name, sub)
         known = dict(self.ledger.facts().get("idempotency", {}))
         if key is not None and key in known:
@@ -646,7 +646,7 @@ def _boot_id() -> str | None:
 def _notify_systemd(state: str) -> None:
     """Tell systemd how the service is (Type=notify); nothing where it was not started by systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
+    if not address or sys.platform == "win32":
         return
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -31,7 +31,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Leave everything in this folder.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Stay up with the page when the jobs are done.")] = False,
 ) -> None:
-    """Watch three sample jobs go through: a hot folder in a temporary place, real nexrender, a simulated After Effects."""
+    """Watch sample jobs go through: a temporary hot folder, real nexrender, a simulated After Effects."""
     from watchrender.cli.demo import play
 
     raise typer.Exit(play(keep=keep, serve=serve))

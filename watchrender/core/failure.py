@@ -136,7 +136,7 @@ CATALOGUE: dict[Code, Entry] = {
     Code.PROJECT_DAMAGED: Entry(
         kind=J,
         meaning="After Effects cannot open the project.",
-        cure="Open the project in After Effects, save it anew (in this version or an older one), and drop the job again.",
+        cure="Open the project in After Effects, save it anew (in its version or older), and drop the job again.",
     ),
     Code.OUTPUT_EXISTS: Entry(
         kind=J,
@@ -166,7 +166,7 @@ CATALOGUE: dict[Code, Entry] = {
     Code.RENDER_STALLED: Entry(
         kind=T,
         meaning="The render stood still: no line, no growing file, no work.",
-        cure="Look for a dialog on the render machine; if frames honestly take this long, raise limits.stall or stall_timeout.",
+        cure="Look for a dialog on the render machine; if frames take that long, raise limits.stall or stall_timeout.",
     ),
     Code.RENDER_TIMEOUT: Entry(
         kind=T,
@@ -222,7 +222,7 @@ CATALOGUE: dict[Code, Entry] = {
     Code.LICENSE: Entry(
         kind=E,
         meaning="After Effects is not licensed on this machine.",
-        cure="Start After Effects by hand and sign in; for a render-only machine see ae_render_only_node.txt in the docs.",
+        cure="Start After Effects by hand on the render machine, sign in, and close what dialogs it shows.",
     ),
     Code.DISK_FULL: Entry(
         kind=E,
@@ -236,8 +236,8 @@ CATALOGUE: dict[Code, Entry] = {
     ),
     Code.RENDERS_KEEP_FAILING: Entry(
         kind=E,
-        meaning="Different jobs fail one after the other with the same words, so the machine is at fault, not the jobs.",
-        cure="Read the error line and mend the machine; one job is tried now and then, and the first success opens the queue.",
+        meaning="Different jobs fail one after the other with the same words, so it is the machine.",
+        cure="Read the error line and mend the machine; one job is tried now and then, a success opens the queue.",
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def resolve(
@@ -11,13 +12,14 @@ def resolve(
     sidecar: int | None = None,
     job: int | None = None,
     filename: int | None = None,
-    nexrender: object = None,
+    nexrender: Any = None,
     folder: int | None = None,
     default: int = 50,
 ) -> tuple[int, str]:
     """The priority (0 to 100, higher first) and the word for its origin, as statuses show it."""
     # nexrender's own field is any number, and 0 is what tools write that mean nothing by it.
-    own = nexrender if isinstance(nexrender, int) and not isinstance(nexrender, bool) and 1 <= nexrender <= 100 else None
+    is_number = isinstance(nexrender, int) and not isinstance(nexrender, bool)
+    own = nexrender if is_number and 1 <= nexrender <= 100 else None
     sources = (
         (asked, "request"),
         (sidecar, "sidecar"),

@@ -69,7 +69,7 @@ def probe_wait(tries: int, *, first: float = 1.0, longest: float = 60.0) -> floa
 
 @dataclass(kw_only=True)
 class Breaker:
-    """Five attempts of different jobs in a row with the same code and the same last error line: the machine is at fault.
+    """Five attempts of different jobs in a row with the same code and last error line: the machine is at fault.
 
     `failed` answers the jobs of the row when it is full; one success empties it.
     """
@@ -85,6 +85,6 @@ class Breaker:
         same = self.row and self.row[-1][1:] == (failure.code, last_line)
         if not same:
             self.row.clear()
-        self.row = deque((entry for entry in self.row if entry[0] != job_id))
+        self.row = deque(entry for entry in self.row if entry[0] != job_id)
         self.row.append((job_id, failure.code, last_line))
         return tuple(entry[0] for entry in self.row) if len(self.row) >= self.limit else ()

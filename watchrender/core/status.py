@@ -117,7 +117,7 @@ def schema_status() -> dict[str, Any]:
             "properties": {"percent": number, "frame": number, "frames": number, "fps": number, "stage": text},
             "required": ["percent", "frame", "frames", "fps", "stage"],
         },
-        "eta": {"type": "object", "properties": {name: maybe_text for name in _NO_ETA}, "required": list(_NO_ETA)},
+        "eta": {"type": "object", "properties": dict.fromkeys(_NO_ETA, maybe_text), "required": list(_NO_ETA)},
         "outputs": {
             "type": "array",
             "items": {
@@ -149,8 +149,7 @@ def schema_status() -> dict[str, Any]:
     properties |= dict.fromkeys(("hold", "cancel_requested"), flag)
     properties |= dict.fromkeys(("waiting_for", "warnings", "tags"), texts)
     properties |= dict.fromkeys(
-        ("retry_of", "not_before", "queued_at", "started_at", "finished_at", "template", "composition", "node")
-        + ("superseded_by", "held_because"),
+        "retry_of not_before queued_at started_at finished_at template composition node superseded_by held_because".split(),
         maybe_text,
     )
     return {

@@ -168,6 +168,6 @@ def _unwritable(script: Path, folder: Path, *, first: bool) -> Path | None:
     standing = next(place for place in (backup, *backup.parents) if place.exists())
     if first and not os.access(standing, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         return standing
-    if first and os.name != "nt" and os.stat(script).st_uid != os.geteuid() and os.geteuid() != 0:
+    if sys.platform != "win32" and first and os.stat(script).st_uid != os.geteuid() and os.geteuid() != 0:
         return script  # nexrender changes its mode first, which only the owner may
     return None

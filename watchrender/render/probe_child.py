@@ -1,6 +1,6 @@
 """Look into one film or image and tell in JSON. Runs as a process of its own, so that a decoder may crash or hang.
 
-Started by `probe` as a plain file; each line on stdin is a request; it imports nothing of watchrender and writes no file.
+Started by `probe` as a plain file; a line on stdin is a request; it imports nothing of watchrender and writes no file.
 Each answer is one line on stdout, so that what is done before a time limit is not lost; the word done ends a request.
 """
 

@@ -34,9 +34,11 @@ def volume_of(path: Path) -> Volume:
     best = Volume(kind="unknown", is_share=False, mount="/")
     for found in psutil.disk_partitions(all=True):
         mount = found.mountpoint.rstrip("/") or "/"
-        if (text == mount or text.startswith("/" if mount == "/" else f"{mount}/")) and len(mount) >= len(best.mount):
+        inside = text == mount or text.startswith("/" if mount == "/" else f"{mount}/")
+        if inside and len(mount) >= len(best.mount):
             kind = found.fstype.lower()
-            best = Volume(kind=kind, is_share=kind in _SHARES or kind.startswith(("fuse", "macfuse", "osxfuse")), mount=mount)
+            is_share = kind in _SHARES or kind.startswith(("fuse", "macfuse", "osxfuse"))
+            best = Volume(kind=kind, is_share=is_share, mount=mount)
     return best
 
 
@@ -46,8 +48,9 @@ def _windows_volume(text: str) -> Volume:
     import ctypes
 
     drive = f"{os.path.splitdrive(text)[0]}\\"
-    kind = ctypes.windll.kernel32.GetDriveTypeW(drive)  # type: ignore[attr-defined]
-    return Volume(kind="remote" if kind == _DRIVE_REMOTE else "local", is_share=kind == _DRIVE_REMOTE, mount=drive)
+    windll = getattr(ctypes, "windll")  # noqa: B009  (not there on other systems, whose types are checked too)
+    is_remote = windll.kernel32.GetDriveTypeW(drive) == _DRIVE_REMOTE
+    return Volume(kind="remote" if is_remote else "local", is_share=is_remote, mount=drive)
 
 
 def free_bytes(path: Path) -> int | None:
