@@ -149,7 +149,18 @@ def schema_status() -> dict[str, Any]:
     properties |= dict.fromkeys(("hold", "cancel_requested"), flag)
     properties |= dict.fromkeys(("waiting_for", "warnings", "tags"), texts)
     properties |= dict.fromkeys(
-        "retry_of not_before queued_at started_at finished_at template composition node superseded_by held_because".split(),
+        [
+            "retry_of",
+            "not_before",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "template",
+            "composition",
+            "node",
+            "superseded_by",
+            "held_because",
+        ],
         maybe_text,
     )
     return {
