@@ -237,6 +237,7 @@ class Preparer:
         disk.write(job_file, json.dumps(built.document, ensure_ascii=True), durable=False)
         command = nexrender.command_line(engine, aerender, job_file, work / "nexrender", self.config.nexrender.args)
         disk.mkdirs(self.places.log(job.id).parent)
+        self.places.log(job.id).touch()  # from here the service's own lines about this job go there too
         attempt = Attempt(
             marker=f"{self.marker}.{uid}",
             command=tuple(command),

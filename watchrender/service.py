@@ -127,6 +127,9 @@ class Service:
         except LedgerInUse as used:
             self._say(str(used))
             return 4
+        logs.log_uncaught()
+        for warning in self.ledger.db.warnings:
+            logger.warning("the record: {}", warning)
         try:
             self._build()
             try:
@@ -155,6 +158,7 @@ class Service:
             folder=self.state_dir / "logs",
             rotation=said.rotation,
             terminal=sys.stderr,
+            jobs=logs.JobLogs(self.state_dir / "logs" / "jobs"),
         )
 
     def _build(self) -> None:
