@@ -298,6 +298,7 @@ class Service:
     def _start(self) -> None:
         self.hints = Hints(self.folders.inbox, self._wake)
         self.hearing = self.config.watch.events and self.hints.start()
+        self._was_online, self._listening_to = True, self.folders.identity
         self.intake = Intake(
             folders=self.folders,
             ledger=self.ledger,
@@ -331,6 +332,7 @@ class Service:
                 self._asked_to_stop()
                 break
             wait = self.intake.turn(self.hints.take())
+            self._listen_again()
             self.closer.turn()
             self._keep_house()
             _notify_systemd("WATCHDOG=1")
@@ -339,6 +341,15 @@ class Service:
                 break
             if self.gate.draining:
                 wait = min(wait, 0.2)
+
+    def _listen_again(self) -> None:
+        """Events of a root that went away and came back are events of a folder that is not there any more."""
+        online = self._is_online()
+        came_back = online and (not self._was_online or self.folders.identity != self._listening_to)
+        self._was_online = online
+        if came_back:
+            self._listening_to = self.folders.identity
+            self.hearing = self.config.watch.events and self.hints.start()
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -475,6 +486,7 @@ class Service:
             "instance": self.instance,
             "host": self.host,
             "pid": os.getpid(),
+            "address": list(self.web.address) if self.web is not None else None,
             "beat": self._beat,
             "at": clocks.stamp(utc_now()),
             "started_at": self._started_at,
@@ -572,7 +584,7 @@ class Service:
             data = self.places.log(job.id).read_bytes()
         except OSError:
             data = b""
-        told = "".join(f"{line['at']} {line['from']} -> {line['to']}: {line['why']}\n" for line in job.history)
+        told = "".join(f"{line['at']}  {line['to']}: {line['why']}\n" for line in job.history)
         return told.encode("utf-8", "replace") + (b"\n" + data if data else b"")
 
     def document_of(self, job: Job) -> dict[str, Any] | None:
