@@ -93,7 +93,7 @@ def _lay_out(home: Path, serve: bool) -> tuple[Path, Path]:
         "nexrender": {"aerender": str(aerender)},
         "retry": {"first_wait": "1s", "max_wait": "2s"},
         "limits": {"min_free_disk": "50MiB"},
-        "server": {"enabled": True, "port": 8790 if serve and _is_free(8790) else _free_port()},
+        "server": {"enabled": serve, "port": 8790 if _is_free(8790) else _free_port()},
     }
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     return config, root
