@@ -271,6 +271,17 @@ class Folders:
             return False
         return all([disk.remove_tree(path) for path in left])
 
+    def clear_leftovers(self, job_folder: Path, job: Job) -> None:
+        """Remove what a cut-off closing left in a job's folder: all but what was dropped or returned with it."""
+        kept = {job.file, job.sidecar, "bundle", "before"}
+        try:
+            left = [entry for entry in os.scandir(job_folder) if entry.name not in kept]
+        except OSError:
+            return
+        for entry in left:
+            path = Path(entry.path)
+            disk.remove_tree(path) if entry.is_dir(follow_symlinks=False) else disk.remove(path)
+
     # -- closing --------------------------------------------------------------------------------------------
 
     def open_closing(self, job: Job) -> Path:

@@ -34,7 +34,7 @@ def _lock_folder() -> Path:
         folder = Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData")) / "watchrender" / "locks"
     else:
         # Not $TMPDIR: two users of one machine must meet at the same file.
-        folder = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()) / "watchrender-locks"  # noqa: S108
+        folder = Path("/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()) / "watchrender-locks"
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):
         folder.chmod(0o1777)
