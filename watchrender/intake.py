@@ -87,6 +87,7 @@ class Intake:
         self._applied_sidecars: dict[str, tuple[Any, ...]] = {}  # job id → name and stamp of the sidecar last applied
         self._trees: dict[tuple[str, str], settle.Settle] = {}
         self._next_look: float | None = None
+        self._rejected: list[tuple[Job, Failure]] = []
         self.ignored: dict[str, str] = {}  # path → why, for service.json
         self.scanned_at: float | None = None
         self.scan_seconds = 0.0
@@ -145,6 +146,7 @@ class Intake:
         self._orders()
         self._footage(now)
         self._withdraw(now)
+        self._close_rejected()
         return min(self._pace.scan, max(0.02, (self._next_look or now + self._pace.scan) - self._clock()))
 
     def _soon(self, at: float) -> None:
@@ -615,12 +617,13 @@ class Intake:
 
     def _footage(self, now: float) -> None:
         """Jobs whose footage is missing or growing are judged again, until their deadline."""
-        for job_id in list(self._footage_due):
-            job, entry = self._ledger.get(job_id), self._inbox.by_job.get(job_id)
-            if job is None or entry is None or job.state is not State.VALIDATING:
-                self._footage_due.pop(job_id, None)
-                continue
-            self._judge_again(entry, job)
+        with self._ledger.together():  # those that came together are taken in their order, not in ours
+            for job_id in list(self._footage_due):
+                job, entry = self._ledger.get(job_id), self._inbox.by_job.get(job_id)
+                if job is None or entry is None or job.state is not State.VALIDATING:
+                    self._footage_due.pop(job_id, None)
+                    continue
+                self._judge_again(entry, job)
 
     def _judge_again(self, entry: Entry, job: Job) -> None:
         data = self._read(entry) if job.form is Form.FILE else None
@@ -635,7 +638,13 @@ class Intake:
             job = self._ledger.apply(job.id, Event.CHECK, "judged as it is", waiting_for=(), stamp=entry.stamp)
         entry.done = True
         logger.bind(job=job.id).info("{} refused: {}", job.key, failure.message)
-        self._closer.reject(job, failure)
+        self._rejected.append((job, failure))
+
+    def _close_rejected(self) -> None:
+        """Moves come last: whoever waits for the record must not wait for a slow share."""
+        rejected, self._rejected = self._rejected, []
+        for job, failure in rejected:
+            self._closer.reject(job, failure)
 
     # -- sidecars -------------------------------------------------------------------------------------------
 
@@ -867,8 +876,12 @@ class Intake:
     def _remove_order(self, entry: Entry) -> None:
         path = self._path(entry)
         try:
-            disk.remove_tree(path) if entry.is_dir else disk.remove(path)
+            # A folder with something in it is somebody's: the order is done, and the folder stays.
+            disk.rmdir(path) if entry.is_dir else disk.remove(path)
         except OSError as error:
+            if entry.is_dir:
+                self._ignore_entry(entry, "an order that was done; the folder is not empty, so it stays")
+                return
             logger.warning("{} could not be removed: {}", str(path), error.strerror or str(error))
             return
         self._inbox.drop(entry)
