@@ -1,42 +1,85 @@
 """Every lasting effect on a disk, one function each, and nowhere else.
 
 Two promises hold for all of them: a reader never sees half a file, and nothing that exists is replaced unless the
-function's name says so. Each effect passes a named point before and after it, so that the kill matrix can end the
-process at every one of them (`docs/reliability.md`): the list of points is what a run passes, never typed by hand.
+function's name says so. Below a guarded folder (the root of a service) nothing happens while its guard objects: a share
+that is gone must not be made anew in its place.
 
-    WATCHRENDER_POINTS=FILE      append the name of each point that is passed
-    WATCHRENDER_DIE_AT=N         end the process (os._exit) at the N-th point of its life
-    WATCHRENDER_FAULTS=FILE      lines `ERRNO GLOB [COUNT]`: an effect on a path that matches fails with it
+Each effect passes a named point before it, after it, and where it has two halves, within it, so that the kill matrix
+can end the process at every one of them (`docs/reliability.md`). The list of points is what a run passes, never typed
+by hand. A point is named by who causes the effect, and numbered by how often that name was passed before: threads do
+not disturb each other's numbers.
+
+    WATCHRENDER_POINTS=FILE      append the name of each point that is passed, as `before:folders.claim:rename#1`
+    WATCHRENDER_DIE_AT=POINT     end the process (os._exit) at this point
+    WATCHRENDER_FAULTS=FILE      lines `ERRNO GLOB [COUNT]`: the first COUNT effects on a path that matches fail so;
+                                 `EFFECT:GLOB` means one effect only
 """
 
 from __future__ import annotations
 
 import errno
 import fnmatch
-import itertools
 import os
+import re
 import shutil
 import stat
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-_POINTS = os.environ.get("WATCHRENDER_POINTS")
-_DIE_AT = int(os.environ.get("WATCHRENDER_DIE_AT", "0"))
-_FAULTS = os.environ.get("WATCHRENDER_FAULTS")
-_counter = itertools.count(1)
-_count_lock = threading.Lock()
+#: The exit status of a process that was ended at a point.
+DIED = 137
+#: Modules that only carry out what others cause: they do not give a point its name.
+_CARRIERS = frozenset({"disk", "contextlib", "__init__", "journal", "transactions", "storage", "ledger", "draft"})
+_BESIDE = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
+
+
+class _Hooks:
+    """What a test wants of this process."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.points = environ.get("WATCHRENDER_POINTS")
+        self.die_at = environ.get("WATCHRENDER_DIE_AT")
+        self.faults = environ.get("WATCHRENDER_FAULTS")
+        self.passed: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+
+_hooks = _Hooks(os.environ)
+_guards: dict[Path, Callable[[], None]] = {}
 
 #: What a rename, removal or open says when somebody else holds the file open (Windows, and SMB servers).
 BUSY = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ENOTEMPTY})
 
 
+class Away(OSError):
+    """The guarded folder above is not the one it was: nothing was done."""
+
+
+def listen_to(environ: Mapping[str, str]) -> None:
+    """Take the hooks for tests from here instead of from the environment this process was started in."""
+    global _hooks
+    _hooks = _Hooks(environ)
+
+
+def guard(folder: Path, check: Callable[[], None]) -> None:
+    """Ask `check` before each effect below this folder; it raises `Away`."""
+    _guards[folder] = check
+
+
+def unguard(folder: Path) -> None:
+    _guards.pop(folder, None)
+
+
 def is_busy(error: OSError) -> bool:
     """Is this the refusal of a file that somebody has open (or an indexer, or a virus scanner)?"""
-    return getattr(error, "winerror", None) in (5, 32, 33) or error.errno in BUSY
+    return not isinstance(error, Away) and (getattr(error, "winerror", None) in (5, 32, 33) or error.errno in BUSY)
 
 
 def is_full(error: BaseException) -> bool:
@@ -48,39 +91,76 @@ def is_full(error: BaseException) -> bool:
 
 
 def _point(name: str) -> None:
-    if not (_POINTS or _DIE_AT):
-        return
-    with _count_lock:
-        number = next(_counter)
-        if _POINTS:
-            with open(_POINTS, "a", encoding="utf-8") as file:
-                file.write(f"{number} {name}\n")
-        if number == _DIE_AT:
-            os._exit(137)
+    with _hooks.lock:
+        _hooks.passed[name] += 1
+        point = f"{name}#{_hooks.passed[name]}"
+        if _hooks.points:
+            with open(_hooks.points, "a", encoding="utf-8") as file:
+                file.write(f"{point}\n")
+        if point == _hooks.die_at:
+            os._exit(DIED)
 
 
-def _fault(path: Path) -> None:
-    if not _FAULTS:
+def _cause() -> str:
+    """Who causes an effect: the first function outside of what only carries effects out."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        module = frame.f_globals.get("__name__", "")
+        last = module.rpartition(".")[2]
+        if last not in _CARRIERS and not module.startswith("tenacity"):
+            return f"{last}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "main"
+
+
+def _fault(name: str, path: Path) -> None:
+    if not _hooks.faults:
         return
     try:
-        lines = Path(_FAULTS).read_text(encoding="utf-8").splitlines()
+        with open(_hooks.faults, encoding="utf-8") as file:
+            lines = file.read().splitlines()
     except OSError:
         return
     for line in lines:
-        name, _, pattern = line.strip().partition(" ")
-        if pattern and fnmatch.fnmatch(str(path), pattern):
-            code = getattr(errno, name)
-            raise OSError(code, os.strerror(code), str(path))
+        words = line.split()
+        if len(words) < 2:
+            continue
+        effect_meant, _, pattern = words[1].rpartition(":")
+        if effect_meant not in ("", name) or not fnmatch.fnmatch(str(path), pattern):
+            continue
+        with _hooks.lock:
+            _hooks.failed[line] += 1
+            if len(words) > 2 and _hooks.failed[line] > int(words[2]):
+                continue
+        code = getattr(errno, words[0])
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def _ask_guards(path: Path) -> None:
+    for folder, check in list(_guards.items()):
+        if path.is_relative_to(folder):
+            check()
 
 
 @contextmanager
-def effect(name: str, path: Path) -> Iterator[None]:
-    """Mark one lasting effect: a point before it and a point after it."""
-    caller = sys._getframe(3).f_code.co_name if _POINTS else ""
-    _point(f"before {caller}.{name}")
-    _fault(path)
-    yield
-    _point(f"after {caller}.{name}")
+def effect(name: str, path: Path) -> Iterator[Callable[[], None]]:
+    """Mark one lasting effect: a point before it and a point after it. What it gives, called between two halves of the
+    effect, is the point within."""
+    if not (_hooks.points or _hooks.die_at):
+        _ask_guards(path)
+        _fault(name, path)
+        yield _nothing
+        return
+    label = f"{_cause()}:{name}" + (f":{path.name}" if path.suffix == ".json" else "")
+    _point(f"before:{label}")
+    _ask_guards(path)
+    _fault(name, path)
+    yield lambda: _point(f"within:{label}")
+    _point(f"after:{label}")
+
+
+def _nothing() -> None:
+    pass
 
 
 def mkdir(path: Path) -> None:
@@ -132,14 +212,12 @@ def replace(source: Path, target: Path) -> None:
 
 def write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
     """Write beside, flush, rename over: a reader sees the old file or the new one."""
-    beside = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
-    with effect("write", path):
+    beside = _beside(path)
+    with effect("write", path) as within:
         try:
             with open(beside, "wb") as file:
-                file.write(data.encode("utf-8") if isinstance(data, str) else data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
+                _fill(file, data, durable=durable)
+            within()
             os.replace(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)
@@ -148,17 +226,44 @@ def write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
 
 def write_new(path: Path, data: bytes | str) -> None:
     """Write a file that must not be there yet, complete from its first moment. Raises FileExistsError."""
-    beside = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
-    with effect("write_new", path):
+    beside = _beside(path)
+    with effect("write_new", path) as within:
         try:
             with open(beside, "xb") as file:
-                file.write(data.encode("utf-8") if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
+                _fill(file, data, durable=True)
+            within()
             _rename(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _fill(file: BinaryIO, data: bytes | str, *, durable: bool) -> None:
+    file.write(data.encode("utf-8") if isinstance(data, str) else data)
+    file.flush()
+    if durable:
+        os.fsync(file.fileno())
+
+
+def is_half_written(name: str) -> bool:
+    """Is this the name of a file that was being written beside its place when its writer was killed?"""
+    return _BESIDE.match(name) is not None
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what killed writers left beside this file. Only where no writer of it lives."""
+    start = f".{path.name[:80]}."
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(start) and is_half_written(name):
+            remove(path.with_name(name))
 
 
 def remove(path: Path) -> None:
@@ -174,12 +279,26 @@ def rmdir(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> bool:
-    """Remove a folder and all in it. False if something held on (a busy file): call again later."""
+    """Remove a folder and all in it. False if something held on (a busy file, a share that is away): call again
+    later."""
     if not os.path.lexists(path):
         return True
-    with effect("remove_tree", path):
-        shutil.rmtree(path, onerror=_unlock_and_retry)
+    try:
+        with effect("remove_tree", path) as within:
+            if within is not _nothing:
+                _remove_one(path)
+                within()
+            shutil.rmtree(path, onerror=_unlock_and_retry)
+    except Away:
+        return False
     return not os.path.lexists(path)
+
+
+def _remove_one(path: Path) -> None:
+    """Begin a removal: a process that dies within it leaves a part."""
+    first = next((entry.path for entry in os.scandir(path) if entry.is_file(follow_symlinks=False)), None)
+    if first is not None:
+        os.unlink(first)
 
 
 def _unlock_and_retry(function: Callable[[str], object], name: str, _info: object) -> None:
@@ -193,8 +312,10 @@ def _unlock_and_retry(function: Callable[[str], object], name: str, _info: objec
 
 def copy(source: Path, target: Path) -> None:
     """Copy one file's bytes and times, flushed to the disk. The target must not be there."""
-    with effect("copy", target):
+    with effect("copy", target) as within:
         with open(source, "rb") as reading, open(target, "xb") as writing:
+            writing.write(reading.read(1024 * 1024))
+            within()
             shutil.copyfileobj(reading, writing, 1024 * 1024)
             writing.flush()
             os.fsync(writing.fileno())
