@@ -102,6 +102,7 @@ def test_on_a_mac_caffeinate_watches_us_and_is_ended(tmp_path: Path, monkeypatch
 
 @posix
 def test_one_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awake, "_END_SECONDS", 0.3)
     stand_in(tmp_path / "bin", "systemd-inhibit", "trap '' TERM\nwhile :; do sleep 1; done")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
 

@@ -270,11 +270,11 @@ def test_a_stop_can_be_made_immediate_while_it_waits(marker: str, tmp_path: Path
 @posix
 def test_output_is_taken_while_a_stop_waits(marker: str, tmp_path: Path) -> None:
     talker = """
-        import signal, sys
+        import os, signal, sys
         def end(*_):
             sys.stdout.write("x" * 10_000_000); sys.stdout.flush(); sys.exit(0)
         signal.signal(signal.SIGTERM, end)
-        print("ready", flush=True)
+        os.write(1, b"ready")  # in one piece
         signal.pause()
     """
     taken = []
@@ -334,16 +334,22 @@ def test_a_flood_of_output_waits_in_the_pipe_and_not_in_memory(marker: str, tmp_
 @posix
 def test_cpu_time_counts_the_whole_tree_and_never_falls(marker: str, tmp_path: Path) -> None:
     burner = """
-        import os, time
+        import os, psutil, time
         def burn(seconds):
             end = time.process_time() + seconds
             while time.process_time() < end: pass
+        ended, living = os.pipe()
         for n in range(2):                       # an orphan: nobody of the tree keeps account of it
             if os.fork() == 0:
                 if os.fork() == 0:
-                    os.setsid(); burn(0.2); os._exit(0)
+                    os.setsid(); burn(0.2); os.write(living, b"%d " % os.getpid()); os._exit(0)
                 os._exit(0)
             os.wait()
+        os.close(living)
+        orphans = os.read(ended, 99).split() + os.read(ended, 99).split()
+        while any(psutil.pid_exists(int(pid)) for pid in orphans):   # until they are buried, too
+            time.sleep(0.01)
+        time.sleep(0.1)
         if os.fork() == 0:
             burn(0.2); os._exit(0)
         os.wait()

@@ -19,6 +19,7 @@ from pathlib import Path
 ES_CONTINUOUS = 0x80000000
 ES_SYSTEM_REQUIRED = 0x00000001
 
+_END_SECONDS = 2.0
 _SYSTEMD_RUNS = Path("/run/systemd/system")
 
 SetState = Callable[[int], int]
@@ -95,7 +96,7 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     if "caffeinate" in str(program.args[0] if isinstance(program.args, list) else program.args):
         program.terminate()  # it reads nothing
     try:
-        program.wait(timeout=2)
+        program.wait(timeout=_END_SECONDS)
     except subprocess.TimeoutExpired:
         program.kill()
         program.wait()
