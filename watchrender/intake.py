@@ -195,8 +195,8 @@ class Intake:
         self.ignored.pop(self._shown(entry), None)
         if entry.role is Role.JOB and entry.job_id is not None:
             job = self._ledger.get(entry.job_id)
-            if job is not None and not job.over and not job.begun and job.state is not State.RENDERING:
-                if entry.gone_at is None and self._look(entry) is None:
+            if job is not None and not job.over and not job.begun:
+                if job.state is not State.RENDERING and entry.gone_at is None and self._look(entry) is None:
                     entry.gone_at = now
                 return
         self._forget(entry)
@@ -892,9 +892,11 @@ class Intake:
         """Gone by a direct look in two scans at least `settle` apart, the inbox healthy: its owner took it back."""
         for entry in list(self._inbox.by_job.values()):
             job = self._ledger.get(entry.job_id or "")
-            if job is None or job.over or job.begun or job.state is State.RENDERING:
+            if job is None or job.begun or (job.over and self._closer.is_closed(job)):
                 self._inbox.forget_job(entry.job_id or "")
                 continue
+            if job.over or job.state is State.RENDERING:
+                continue  # its files are on their way out of the inbox: what lies there still is no new job
             if entry.gone_at is None:
                 continue
             if self._look(entry) is not None:

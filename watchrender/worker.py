@@ -444,18 +444,19 @@ class Worker:
             f"{len(row)} different jobs in a row ended with {failure.code}: {line or failure.message}",
         )
         self._gate.wait_for(keep)
-        for other_id in row:
-            other = self._ledger.get(other_id)
-            if other is not None and not other.over and other.id != job.id and other.attempts:
-                self._ledger.note(
-                    other.id,
-                    "its last try is given back: the machine was at fault",
-                    attempts=other.attempts[:-1],
-                    retry_at=None,
-                )
-                self._rest.until.pop(other.id, None)
+        for other_id, tries in row.items():
+            self._give_back(other_id, tries - (other_id == job.id))
         self._rest_for(job, keep.message, (), 0.0)
         return True
+
+    def _give_back(self, job_id: str, tries: int) -> None:
+        """The machine was at fault: so many of a job's last tries do not count."""
+        job = self._ledger.get(job_id)
+        if job is None or job.over or not tries:
+            return
+        kept = job.attempts[: max(0, len(job.attempts) - tries)]
+        self._ledger.note(job.id, "its last tries are given back: the machine was at fault", attempts=kept, retry_at=None)
+        self._rest.until.pop(job.id, None)
 
     def _give_up(self, job: Job, failure: Failure, tried: tuple[dict[str, Any], ...]) -> None:
         def attempt(copy: bool) -> None:

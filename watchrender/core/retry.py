@@ -5,7 +5,7 @@ Nothing sleeps here: a wait is a number of seconds that the ledger keeps as `not
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -71,20 +71,19 @@ def probe_wait(tries: int, *, first: float = 1.0, longest: float = 60.0) -> floa
 class Breaker:
     """Five attempts of different jobs in a row with the same code and last error line: the machine is at fault.
 
-    `failed` answers the jobs of the row when it is full; one success empties it.
+    `failed` answers the jobs of the row, each with its tries in it, when it is full; one success empties it.
     """
 
     limit: int = 5
-    row: deque[tuple[str, Code, str]] = field(default_factory=deque)
+    row: deque[tuple[str, Code, str]] = field(default_factory=lambda: deque(maxlen=1000))
 
     def succeeded(self) -> None:
         self.row.clear()
 
-    def failed(self, job_id: str, failure: Failure, last_line: str) -> tuple[str, ...]:
-        """The ids of the jobs in the row when this failure fills it, else nothing."""
-        same = self.row and self.row[-1][1:] == (failure.code, last_line)
-        if not same:
+    def failed(self, job_id: str, failure: Failure, last_line: str) -> Counter[str]:
+        """One more attempt of the row. The jobs in it with their tries when this one fills it, else nothing."""
+        if self.row and self.row[-1][1:] != (failure.code, last_line):
             self.row.clear()
-        self.row = deque(entry for entry in self.row if entry[0] != job_id)
         self.row.append((job_id, failure.code, last_line))
-        return tuple(entry[0] for entry in self.row) if len(self.row) >= self.limit else ()
+        tries = Counter(entry[0] for entry in self.row)
+        return tries if len(tries) >= self.limit else Counter()
