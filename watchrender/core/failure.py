@@ -52,6 +52,7 @@ class Code(StrEnum):
 
     NEXRENDER_NOT_FOUND = "NEXRENDER_NOT_FOUND"
     NEXRENDER_BROKEN = "NEXRENDER_BROKEN"
+    NEXRENDER_SERVER_UNREACHABLE = "NEXRENDER_SERVER_UNREACHABLE"
     AERENDER_NOT_FOUND = "AERENDER_NOT_FOUND"
     AERENDER_NOT_PATCHED = "AERENDER_NOT_PATCHED"
     LICENSE = "LICENSE"
@@ -208,6 +209,11 @@ CATALOGUE: dict[Code, Entry] = {
         kind=E,
         meaning="nexrender is there but does not run.",
         cure="Run `watchrender nexrender install` again, and `watchrender doctor` to see what it says.",
+    ),
+    Code.NEXRENDER_SERVER_UNREACHABLE: Entry(
+        kind=E,
+        meaning="nexrender-server cannot be reached, or does not answer as it should.",
+        cure="Start it, and see that nexrender_server.url and its secret are right; the queue goes on by itself.",
     ),
     Code.AERENDER_NOT_FOUND: Entry(
         kind=E,
