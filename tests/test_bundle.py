@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from watchrender import disk
 from watchrender.core.failure import Code, Failure
 from watchrender.core.settle import Completeness, Settle, TreeSighting
 from watchrender.spool.bundle import (
@@ -621,7 +622,7 @@ def test_a_full_disk_is_the_disks_fault_not_the_zips(tmp_path: Path, monkeypatch
     path = pack(tmp_path / "spot.zip", {"job.json": JOB})
     faults = tmp_path / "faults"
     faults.write_text("ENOSPC *.unpacking")
-    monkeypatch.setattr("watchrender.disk._FAULTS", str(faults))
+    monkeypatch.setattr("watchrender.disk._hooks", disk._Hooks({"WATCHRENDER_FAULTS": str(faults)}))
 
     with pytest.raises(OSError) as refused:
         unpack(path, plan_of(path), tmp_path / "work")

@@ -186,7 +186,13 @@ def test_the_lock_of_a_killed_writer_is_free_at_once(path: Path) -> None:
 
 def _life(path: Path, die_at: int, acknowledge: Connection) -> None:
     """Open, write, compact, close; and end at the `die_at`-th point of it. Sends the number of each transaction."""
-    disk._DIE_AT, disk._counter = die_at, itertools.count(1)
+    passed = itertools.count(1)
+
+    def point(_name: str) -> None:
+        if next(passed) == die_at:
+            os._exit(137)
+
+    disk._point = point  # in the order of this life, whatever the points are called
     with JournalDB(path) as db:
         for number in range(1, 9):
             do(db, plan(number))
@@ -697,7 +703,7 @@ def test_an_update_refused_before_a_byte_is_written_changes_nothing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = tmp_path / "faults"
-    monkeypatch.setattr(disk, "_FAULTS", str(faults))
+    monkeypatch.setattr(disk, "_hooks", disk._Hooks({"WATCHRENDER_FAULTS": str(faults)}))
     with JournalDB(path) as db:
         db.insert(Document({"a": 1}, doc_id=5))
         faults.write_text("ENOSPC *.journal\n")
