@@ -1,4 +1,4 @@
-"""A stand-in for nexrender-cli that starts quickly: reads the job it is given and does what the composition's name says.
+"""A stand-in for nexrender-cli that starts quickly: does what the composition of its job says.
 
     Main            a good film              Crash       ends in the middle, status 1
     CrashTwice      twice that, then good    NoOutput    ends well, without a film

@@ -192,6 +192,7 @@ def _life(path: Path, die_at: int, acknowledge: Connection) -> None:
         if next(passed) == die_at:
             os._exit(137)
 
+    disk.listen_to({"WATCHRENDER_DIE_AT": "none of these"})
     disk._point = point  # in the order of this life, whatever the points are called
     with JournalDB(path) as db:
         for number in range(1, 9):
