@@ -143,7 +143,7 @@ def _drop_jobs(root: Path, home: Path) -> None:
         hidden.rename(root / "inbox" / name)
 
 
-def _statuses(root: Path) -> list[dict[str, Any]]:
+def statuses(root: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((root / "status").glob("*.status.json")):
         try:
@@ -163,15 +163,15 @@ def _follow(root: Path, service: subprocess.Popen[bytes]) -> bool:
     said: dict[str, str] = {}
     with Live(console=console, refresh_per_second=8, transient=False) as live:
         while time.monotonic() < deadline and service.poll() is None:
-            jobs = _statuses(root)
+            jobs = statuses(root)
             if console.is_terminal:
-                live.update(_table(jobs))
+                live.update(jobs_table(jobs))
             else:
                 _say_changes(jobs, said)
             if len(jobs) == 4 and all(job["state"] in _OVER for job in jobs):
                 break
             time.sleep(0.15)
-    ended = {job["name"]: job["state"] for job in _statuses(root)}
+    ended = {job["name"]: job["state"] for job in statuses(root)}
     expected = {"title": "completed", "teaser": "completed", "credits": "completed", "stranger": "failed"}
     if ended != expected:
         typer.echo(f"the demo did not end as it should: {ended}; see service.log in {root.parent}", err=True)
@@ -189,7 +189,7 @@ def _say_changes(jobs: list[dict[str, Any]], said: dict[str, str]) -> None:
             typer.echo(line)
 
 
-def _table(jobs: list[dict[str, Any]]) -> Any:
+def jobs_table(jobs: list[dict[str, Any]]) -> Any:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
@@ -218,7 +218,7 @@ def _show_end(root: Path) -> None:
     from rich.tree import Tree
 
     tree = Tree(f"{root.name}/")
-    _branch(tree, root)
+    branch(tree, root)
     Console(soft_wrap=True).print(tree)
     typer.echo("\nfilms:")
     for film in sorted((root / "done").rglob("*.mp4")):
@@ -227,13 +227,14 @@ def _show_end(root: Path) -> None:
         typer.echo(f"\nwhy {letter.parent.name} was refused: {letter}")
 
 
-def _branch(tree: Any, folder: Path) -> None:
+def branch(tree: Any, folder: Path, *, without: tuple[str, ...] = ()) -> None:
+    """Add what is in a folder to a tree."""
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in without:
             continue
-        branch = tree.add(path.name + ("/" if path.is_dir() else ""))
+        twig = tree.add(path.name + ("/" if path.is_dir() else ""))
         if path.is_dir():
-            _branch(branch, path)
+            branch(twig, path)
 
 
 def _stay(config: Path, service: subprocess.Popen[bytes]) -> None:
