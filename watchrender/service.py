@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,7 @@ class Service:
             service_document=self.service_document,
             positions=lambda: ledger.queue(FRESH_POSITIONS),
             etas=self.forecast.queue,
+            page=_page_without_server(),
             is_online=self._is_online,
         )
 
@@ -630,6 +631,13 @@ class Service:
 
     def _free(self, inbox: Path, name: str) -> bool:
         return not any(os.path.lexists(inbox / f"{name}{end}") for end in (".json", ".yaml", ".yml"))
+
+
+def _page_without_server() -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
+    """The page in the folder: the dashboard's own, with its data inside."""
+    from watchrender.web import page
+
+    return page.standalone
 
 
 def _check_drop(name: str, sub: str) -> None:

@@ -31,7 +31,7 @@ def _show_version(asked: bool) -> None:
 def _options(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="The configuration file.")] = None,
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:

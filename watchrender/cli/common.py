@@ -66,7 +66,8 @@ def load_config(context: typer.Context, config: Path | None) -> Config:
     if path is None and not os.environ.get("WATCHRENDER_ROOT"):
         leave(
             Exit.FIX,
-            "no configuration found: give one with -c FILE, set WATCHRENDER_CONFIG, or make one with `watchrender init DIR`",
+            "no configuration found: give one with -c FILE, set WATCHRENDER_CONFIG,"
+            " or make one with `watchrender init DIR`",
         )
     text = ""
     faults: list[Any] = []

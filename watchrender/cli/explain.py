@@ -87,7 +87,7 @@ def _judge(config: Config, folders: Folders) -> Judge:
     )
 
 
-def _command(config: Config) -> None | str | list[str]:
+def _command(config: Config) -> str | list[str] | None:
     command = config.nexrender.command
     if command is None:
         return None

@@ -6,7 +6,6 @@ if it does not.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -72,7 +71,7 @@ class Reach:
         import httpx2
 
         address = beat.get("address") or [self.config.server.host, self.config.server.port]
-        host = "127.0.0.1" if address[0] in ("0.0.0.0", "::") else address[0]  # noqa: S104
+        host = "127.0.0.1" if address[0] in ("0.0.0.0", "::") else address[0]
         host = f"[{host}]" if ":" in str(host) else host
         headers = {"Authorization": f"Bearer {self.config.server.token}"} if self.config.server.token else {}
         client = httpx2.Client(
@@ -253,9 +252,9 @@ class Reach:
             files = status.get("files") if status is not None else None
             if status is None or not isinstance(files, dict):
                 continue
-            if files.get("job") in (path.name, "bundle" if path.name == status.get("name") else None):
-                if newest is None or changed >= newest[0]:
-                    newest = (changed, status)
+            is_it = files.get("job") in (path.name, "bundle" if path.name == status.get("name") else None)
+            if is_it and (newest is None or changed >= newest[0]):
+                newest = (changed, status)
         return newest[1] if newest else None
 
 

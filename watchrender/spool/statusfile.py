@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from watchrender import disk
 from watchrender.core import naming, status
 from watchrender.core.job import Job
@@ -24,6 +26,7 @@ from watchrender.spool.folders import STATUS_SUFFIX, read_status
 PROGRESS_SECONDS = 1.0
 QUEUE_SECONDS = 2.0
 BEAT_SECONDS = 2.0
+PAGE_SECONDS = 4.0
 FRESH_POSITIONS = 20
 RETRY_SECONDS = 2.0
 
@@ -51,6 +54,7 @@ class StatusWriter:
         service_document: Callable[[], Mapping[str, Any]],
         positions: Callable[[], list[Job]],
         etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
+        page: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
         is_online: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,6 +63,8 @@ class StatusWriter:
         self._service_document = service_document
         self._positions = positions
         self._etas = etas
+        self._page = page  # (queue.json, service.json) → index.html
+        self._page_due = 0.0
         self._is_online = is_online
         self._clock = clock
         self._wake = threading.Event()
@@ -120,9 +126,16 @@ class StatusWriter:
             self._wake.clear()
             stopping = self._stopping
             if self._is_online():
-                self._turn(everything=stopping)
+                self._survive(stopping)
             if stopping:
                 return
+
+    def _survive(self, stopping: bool) -> None:
+        # A fault in one document must not leave all the others standing still for ever.
+        try:
+            self._turn(everything=stopping)
+        except Exception:
+            logger.exception("a fault while the status files were written; the next turn tries again")
 
     def _turn(self, *, everything: bool = False) -> None:
         now = self._clock()
@@ -137,6 +150,10 @@ class StatusWriter:
         if everything or now >= self._beat_due:
             self._beat_due = now + BEAT_SECONDS
             self._overview("service.json", self._service_document)
+        if self._page is not None and (everything or now >= self._page_due):
+            self._page_due = now + PAGE_SECONDS
+            text = self._page(self._queue_document(), self._service_document())
+            self._write_bytes(self._folder / "index.html", text.encode("utf-8", "replace"))
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
         with self._lock:
@@ -183,11 +200,14 @@ class StatusWriter:
         self._write(self._folder / name, document())
 
     def _write(self, path: Path, found: Mapping[str, Any]) -> bool:
+        return self._write_bytes(path, to_json(found))
+
+    def _write_bytes(self, path: Path, data: bytes) -> bool:
         try:
             if path.parent not in self._made:
                 disk.mkdirs(path.parent)
                 self._made.add(path.parent)
-            disk.write(path, to_json(found), durable=False)
+            disk.write(path, data, durable=False)
         except OSError as error:
             self._made.discard(path.parent)
             self.refused = f"{path}: {error.strerror or error}"

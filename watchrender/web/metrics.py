@@ -1,0 +1,139 @@
+"""/metrics for Prometheus: what is known at the moment it is asked, and what was counted since the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from watchrender import __version__
+from watchrender.core import clock
+from watchrender.core.failure import Code
+from watchrender.core.states import State
+from watchrender.ledger.ledger import Change
+
+if TYPE_CHECKING:
+    from watchrender.web.site import Site
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_RENDER_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 24 * 3600)
+
+
+class Counted:
+    """What happens, counted. `heard` is a listener of the ledger."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.finished = Counter(
+            "watchrender_jobs_finished",
+            "Jobs that came to their end since the start, by state and error code.",
+            ("state", "code"),
+            registry=self.registry,
+        )
+        self.tries = Counter(
+            "watchrender_attempts_failed",
+            "Tries that failed since the start, by error code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "watchrender_job_seconds",
+            "From the start of a job's first render to its end, by state.",
+            ("state",),
+            buckets=_RENDER_SECONDS,
+            registry=self.registry,
+        )
+
+    def heard(self, change: Change) -> None:
+        job, before = change.job, change.before
+        if change.progress or before is None:
+            return
+        for attempt in job.attempts[len(before.attempts) :]:
+            self.tries.labels(_code(attempt.get("error"))).inc()
+        if job.over and not before.over:
+            self.finished.labels(str(job.state), _code(job.error)).inc()
+            if job.started_at and job.finished_at:
+                took = clock.seconds_between(job.started_at, job.finished_at)
+                self.seconds.labels(str(job.state)).observe(max(0.0, took))
+
+
+def _code(error: Mapping[str, Any] | None) -> str:
+    code = str((error or {}).get("code") or "")
+    return code if code in Code.__members__ else ""  # a label may have few values
+
+
+def exposition(site: Site, document: Mapping[str, Any]) -> bytes:
+    """The text that Prometheus reads: `document` is the service's."""
+    registry = CollectorRegistry()
+    registry.register(_Now(site, document))
+    return generate_latest(registry) + generate_latest(site.counted.registry)
+
+
+class _Now(Collector):
+    """What is so at this moment."""
+
+    def __init__(self, site: Site, document: Mapping[str, Any]) -> None:
+        self._site = site
+        self._document = document
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "watchrender", "This watchrender.", {"version": __version__, "node": str(self._document.get("node", ""))}
+        )
+        yield from self._jobs()
+        yield from self._queue()
+        yield from self._service()
+        yield from self._streams()
+
+    def _jobs(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("watchrender_jobs", "Jobs in the record, by state.", labels=["state"])
+        for state in State:
+            jobs.add_metric([str(state)], self._site.ledger.counts[state])
+        yield jobs
+
+    def _queue(self) -> Iterator[Metric]:
+        ledger = self._site.ledger
+        yield _gauge("watchrender_queue_depth", "Jobs that are queued.", ledger.counts[State.QUEUED])
+        oldest = min((job.queued_at or job.created_at for job in ledger.queue()), default=None)
+        age = clock.seconds_between(oldest, ledger.stamp()) if oldest else 0.0
+        yield _gauge("watchrender_queue_oldest_seconds", "Age of the job that has been queued longest.", max(0.0, age))
+
+    def _service(self) -> Iterator[Metric]:
+        gate, document = self._site.gate, self._document
+        health = document.get("health") or {}
+        yield _gauge("watchrender_uptime_seconds", "Since the start.", document.get("uptime"))
+        yield _gauge("watchrender_paused", "1 while the queue is paused.", gate.paused)
+        waiting = GaugeMetricFamily("watchrender_waiting", "1 for each thing the queue waits for.", labels=["code"])
+        for failure in gate.waiting():
+            waiting.add_metric([str(failure.code)], 1)
+        yield waiting
+        yield _gauge(
+            "watchrender_scan_seconds", "How long the last look at the inbox took.", health.get("scan_seconds")
+        )
+        yield _gauge("watchrender_scan_age_seconds", "Since the last look at the inbox.", health.get("scan_age"))
+        free = GaugeMetricFamily("watchrender_free_bytes", "Free space, by place.", labels=["place"])
+        places = health.get("free_bytes")
+        for place, number in places.items() if isinstance(places, Mapping) else ():
+            if number is not None:
+                free.add_metric([str(place)], number)
+        yield free
+
+    def _streams(self) -> Iterator[Metric]:
+        hub = self._site.hub
+        yield _gauge("watchrender_stream_readers", "Who follows the stream now.", hub.readers)
+        yield CounterMetricFamily("watchrender_stream_messages", "Messages since the start.", hub.told)
+        yield CounterMetricFamily(
+            "watchrender_stream_dropped", "Readers that were closed because they did not read.", hub.dropped_readers
+        )
+
+
+def _gauge(name: str, words: str, value: Any) -> GaugeMetricFamily:
+    """A gauge of one value; without a sample where it is not known."""
+    family = GaugeMetricFamily(name, words)
+    if isinstance(value, int | float):
+        family.add_metric([], float(value))
+    return family

@@ -1,0 +1,118 @@
+"""uvicorn's two protocols with what it leaves out: a time limit for the first request, problems for what is no HTTP,
+and the connection itself for the streams, who must be able to cut off a reader that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from watchrender.web.answers import PROBLEM, Problem, encode
+
+#: A connection that sends no complete request for so long is closed.
+FIRST_REQUEST_SECONDS = 15.0
+#: What the system buffers for one stream, at most about twice this: with more, a reader that sleeps costs megabytes.
+STREAM_BUFFER_BYTES = 128 * 1024
+
+
+@dataclass(eq=False)
+class Connection:
+    """One connection as an endpoint may see it (`request.scope["state"]["connection"]`)."""
+
+    transport: asyncio.Transport
+    lost: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_gone(self) -> bool:
+        return self.transport.is_closing()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was written and the other end has not taken yet, beside what the system holds."""
+        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+
+    def keep_small(self) -> None:
+        """Let the system buffer little for this connection."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
+
+    def cut(self) -> None:
+        """Close without waiting for anything that is still to be sent."""
+        self.transport.abort()
+
+    def tell_lost(self) -> None:
+        for listener in self.lost:
+            listener()
+
+
+class Http(H11Protocol):
+    """HTTP/1.1."""
+
+    connection: Connection | None = None
+    _first: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        self.connection = Connection(transport)
+        self.app_state = {**self.app_state, "connection": self.connection}
+        self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+        if self.connection is not None:
+            self.connection.tell_lost()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None:
+            self._arrived()
+
+    def handle_websocket_upgrade(self, event: object) -> None:
+        self._arrived()
+        super().handle_websocket_upgrade(event)  # type: ignore[arg-type]
+
+    def _arrived(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+
+    def _too_slow(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # an answer is under way: words in the middle of it would be taken for its own
+            return
+        body = encode(Problem(400, msg).to_dict())
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            f"content-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """The WebSocket; its handshake was HTTP until here."""
+
+    connection: Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self.connection = Connection(transport)
+        self.app_state = {**self.app_state, "connection": self.connection}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.connection is not None:
+            self.connection.tell_lost()

@@ -1,0 +1,187 @@
+"""The stream of messages: Server-Sent Events, and the same over WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
+
+from watchrender.core.job import Job
+from watchrender.web.answers import Problem, encode, refuse
+from watchrender.web.asking import Parameters
+from watchrender.web.hub import Hub, Reader, chunks, snapshot_frame
+from watchrender.web.protocol import Connection
+from watchrender.web.site import Site
+
+#: Windows' selector takes 512 sockets; the rest is for requests.
+MOST_STREAMS = 400
+#: A comment goes out where nothing else does, so that proxies keep the connection.
+QUIET_SECONDS = 15.0
+#: WebSocket: the service restarts, come again.
+_GOING = 1012
+_PARAMETERS = ("job", "last_event_id")
+
+Snapshot = tuple[int, bytes]
+
+
+async def events(site: Site, request: Request) -> ASGIApp:
+    """GET /api/v1/events."""
+    reader, snapshot = await _begin(site, request)
+    if request.method == "HEAD":
+        reader, snapshot = Reader(cursor=0, over=True), None
+    return _Events(site.hub, reader, snapshot)
+
+
+async def websocket(site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+    """GET /api/v1/ws."""
+    await receive()  # the handshake
+    try:
+        reader, snapshot = await _begin(site, HTTPConnection(scope))
+    except Problem as problem:
+        await refuse(problem)(scope, receive, send)
+        return
+    await send({"type": "websocket.accept"})
+    talk = asyncio.create_task(_talk(site.hub, reader, snapshot, scope, send))
+    try:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass  # what readers say means nothing
+    finally:
+        reader.over = True
+        reader.wake.set()
+        await asyncio.wait({talk})
+
+
+async def _begin(site: Site, request: HTTPConnection) -> tuple[Reader, Snapshot | None]:
+    """A reader at its place, and the snapshot that it needs first, if any."""
+    parameters = Parameters(request, _PARAMETERS)
+    job_id = parameters.filled("job", 100)
+    last_id = request.headers.get("last-event-id") or parameters.text("last_event_id", 100) or None
+    if site.hub.closed or site.hub.readers >= MOST_STREAMS:
+        raise Problem(503, "there are too many streams; close some", headers={"retry-after": "5"})
+    job = None if job_id is None else site.hub.picture.get(job_id) or await site.job(job_id)
+    return _placed(site.hub, job, last_id)
+
+
+def _placed(hub: Hub, job: Job | None, last_id: str | None) -> tuple[Reader, Snapshot | None]:
+    job_id = None if job is None else job.id
+    if last_id is not None and last_id.isdecimal() and last_id.isascii() and hub.can_resume(int(last_id[:20])):
+        return Reader(cursor=int(last_id), job=job_id), None
+    gap = last_id is not None
+    if job is None:
+        snapshot = hub.snapshot(gap=gap)
+    else:
+        snapshot = hub.snapshot_of(hub.picture.get(job.id) or job, gap=gap)
+    return Reader(cursor=snapshot[0], job=job_id), snapshot
+
+
+def _connect(hub: Hub, reader: Reader, scope: Scope) -> Connection:
+    connection: Connection = scope["state"]["connection"]
+    connection.keep_small()
+    reader.cut = connection.cut
+    connection.lost.append(lambda: _lost(reader))
+    hub.join(reader)
+    return connection
+
+
+def _lost(reader: Reader) -> None:
+    reader.over = True
+    reader.wake.set()
+
+
+def _fall_behind(hub: Hub, reader: Reader) -> None:
+    hub.dropped_readers += 1
+    reader.over = True
+    reader.cut()
+
+
+class _Events:
+    """The answer that does not end by itself."""
+
+    def __init__(self, hub: Hub, reader: Reader, snapshot: Snapshot | None) -> None:
+        self._hub = hub
+        self._reader = reader
+        self._snapshot = snapshot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = _connect(self._hub, self._reader, scope)
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),  # nginx would collect the stream otherwise
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            await self._write(send, [b"retry: 1000\n\n"])
+            if self._snapshot is not None:
+                await self._write(send, [snapshot_frame(*self._snapshot)])
+                self._snapshot = None
+            await self._follow(send, connection)
+            if not connection.is_gone:
+                await send({"type": "http.response.body", "body": self._goodbye(), "more_body": False})
+        finally:
+            self._hub.leave(self._reader)
+
+    async def _follow(self, send: Send, connection: Connection) -> None:
+        reader, hub = self._reader, self._hub
+        while not reader.over:
+            messages = hub.since(reader, behind=connection.waiting_bytes > 0)
+            if messages is None:
+                _fall_behind(hub, reader)
+            elif messages:
+                await self._write(send, (message.frame for message in messages))
+            else:
+                reader.wake.clear()
+                if not await _woken(reader, QUIET_SECONDS):
+                    await self._write(send, [b": quiet\n\n"])
+
+    async def _write(self, send: Send, frames: Iterable[bytes]) -> None:
+        for chunk in chunks(frames):
+            self._reader.sending_since = self._hub.now()
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._reader.sending_since = None
+
+    def _goodbye(self) -> bytes:
+        return b"event: bye\ndata: %s\n\n" % encode({"type": "bye"}) if self._hub.closed else b""
+
+
+async def _woken(reader: Reader, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await reader.wake.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _talk(hub: Hub, reader: Reader, snapshot: Snapshot | None, scope: Scope, send: Send) -> None:
+    """The WebSocket's own half: what we say."""
+    connection = _connect(hub, reader, scope)
+    try:
+        if snapshot is not None:
+            await _say(hub, reader, send, snapshot[1])
+            snapshot = None
+        while not reader.over:
+            messages = hub.since(reader, behind=connection.waiting_bytes > 0)
+            if messages is None:
+                _fall_behind(hub, reader)
+                return
+            for message in messages:
+                await _say(hub, reader, send, message.text)
+            if not messages:
+                reader.wake.clear()
+                await reader.wake.wait()
+        if hub.closed and not connection.is_gone:
+            await send({"type": "websocket.close", "code": _GOING, "reason": "the service stops"})
+    except ClientDisconnected:
+        pass
+    finally:
+        hub.leave(reader)
+
+
+async def _say(hub: Hub, reader: Reader, send: Send, text: bytes) -> None:
+    reader.sending_since = hub.now()
+    await send({"type": "websocket.send", "text": text.decode()})
+    reader.sending_since = None
