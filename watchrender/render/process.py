@@ -39,6 +39,7 @@ _SAME_START_SECONDS = 2.0  # the recorded start is a wall time made from the boo
 _POSIX = os.name != "nt"
 _CHUNK = 64 * 1024
 _CHUNKS_WAITING = 32  # with _CHUNK: what may wait in memory; a child that prints faster waits in its write
+_ABOVE_SECONDS = 1.0  # how long the answer to "who is above us?" may be used: asking costs more than a look at all others
 _FULL_LOOK_EVERY = 10  # cpu_seconds(): look at every process of the machine each n-th time, else only at new ones
 
 
@@ -87,6 +88,7 @@ class Tree:
         self._known: dict[int, psutil.Process] = {}
         self._strangers: set[int] = set()
         self._looks = 0
+        self._is_gone = False  # a stop has seen nobody left, and the dead start nobody
         self._cpu_seen = 0.0
         self._cpu_lost = 0.0
         self._reader = _Reader(child)
@@ -193,13 +195,15 @@ class Tree:
         `grace` may be asked anew while waiting (a second Ctrl-C makes it 0). `meanwhile` is called while waiting:
         who reads the output goes on reading it there, so that nobody hangs in a write.
         """
-        return _end(self._look, self._hold, grace if callable(grace) else lambda: grace, meanwhile)
+        stopped = _end(self._look, self._hold, grace if callable(grace) else lambda: grace, meanwhile)
+        self._is_gone = not stopped.left
+        return stopped
 
     def close(self) -> None:
         """Leave nothing behind: no process, no thread, no descriptor. Safe to call twice."""
         if self._reader.closed:
             return
-        if self.alive():
+        if not self._is_gone and self.alive():
             self.stop(0)
         self._hold.close()
         self._reader.close()
@@ -285,7 +289,8 @@ def _gather(named: list[Seen], seen: Mapping[int, Seen], sight: _Sight) -> None:
     children: dict[int, list[Seen]] = {}
     for found in seen.values():
         children.setdefault(found.parent, []).append(found)
-    done, not_groups = _ourselves(), system.groups_above_us()
+    ourselves, not_groups = _above_us()
+    done = set(ourselves)
     while named:
         found = named.pop()
         if found.pid in done:
@@ -310,6 +315,19 @@ def _is_child(child: Seen, parent: psutil.Process) -> bool:
         return psutil.Process(child.pid).create_time() >= parent.create_time()
     except psutil.Error:
         return False
+
+
+_above: tuple[float, int, set[int], set[int | None]] = (float("-inf"), 0, set(), set())
+
+
+def _above_us() -> tuple[set[int], set[int | None]]:
+    """Ourselves and those above us, and their process groups."""
+    global _above
+    at, me = time.monotonic(), os.getpid()
+    known = _above
+    if at - known[0] > _ABOVE_SECONDS or known[1] != me:
+        known = _above = (at, me, _ourselves(), system.groups_above_us())
+    return known[2], known[3]
 
 
 def _ourselves() -> set[int]:
@@ -370,11 +388,12 @@ def _cpu_of(process: psutil.Process) -> float:
 def _end(look: Callable[[], _Sight], hold: Hold, grace: Callable[[], float], meanwhile: Callable[[], None]) -> Stopped:
     began = time.monotonic()
     seen: dict[int, psutil.Process] = {}
-    members = _living(look().members)
+    sight = look()
+    members = _living(sight.members)
     if members and grace() > 0 and hold.ask():
         _wait_for_them(look, members, seen, lambda: time.monotonic() - began < grace(), meanwhile)
     seen |= {member.pid: member for member in members}
-    killed = _kill_all(look, hold, seen, meanwhile)
+    killed = _kill_all(look, hold, seen, meanwhile, quiet=1.0 if sight.is_sure and not members else 0.0)
     left = tuple(sorted(member.pid for member in seen.values() if _lives(member)))
     return Stopped(
         ended=len(seen) - len(left),
@@ -404,12 +423,19 @@ def _wait_for_them(
 
 
 def _kill_all(
-    look: Callable[[], _Sight], hold: Hold, seen: dict[int, psutil.Process], meanwhile: Callable[[], None]
+    look: Callable[[], _Sight],
+    hold: Hold,
+    seen: dict[int, psutil.Process],
+    meanwhile: Callable[[], None],
+    *,
+    quiet: float,
 ) -> set[int]:
-    """Kill and look again until nobody is left; the pids of those that were killed."""
+    """Kill and look again until nobody is left; the pids of those that were killed. `quiet`: looks that found nobody
+    just before."""
     killed: set[int] = set()
     deadline = time.monotonic() + _KILL_SECONDS
-    quiet = 0.0
+    if quiet:
+        time.sleep(0.005)
     # Two looks in a row must find nobody: in a single one a process can hide between its fork and its exec. A look
     # that somebody slipped through counts little: it may have been one link of a chain that forks on and on.
     while quiet < 2 and time.monotonic() < deadline:
