@@ -637,6 +637,9 @@ class Intake:
         if job.state is State.PENDING:
             job = self._ledger.apply(job.id, Event.CHECK, "judged as it is", waiting_for=(), stamp=entry.stamp)
         entry.done = True
+        owned = self._owned(job)
+        if job.sidecar is None and owned:  # a settings file that cannot be used goes with its job all the same
+            job = self._ledger.note(job.id, sidecar=owned[0].name)
         logger.bind(job=job.id).info("{} refused: {}", job.key, failure.message)
         self._rejected.append((job, failure))
 

@@ -408,7 +408,8 @@ def _exists(path: Path) -> bool:
 def _is_subfolder(path: Path) -> bool:
     """A folder that is not a job's own: no status file of ours in it."""
     try:
-        return not any(entry.name.endswith(STATUS_SUFFIX) for entry in os.scandir(path))
+        with os.scandir(path) as entries:
+            return not any(entry.name.endswith(STATUS_SUFFIX) for entry in entries)
     except OSError:
         return False
 
