@@ -1,0 +1,222 @@
+"""The API, the stream and the page of a running service, from outside."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.line import Line, serving, until
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    made = Line(tmp_path, server={"enabled": True, "port": 0})
+    yield made
+    made.stop()
+
+
+def _client(line: Line, **more: Any) -> httpx2.Client:
+    assert line.service is not None
+    host, port = line.service.web.address
+    return httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False, timeout=10, **more)
+
+
+def _messages(client: httpx2.Client, path: str = "/api/v1/events", **more: Any) -> Iterator[dict[str, Any]]:
+    with client.stream("GET", path, **more) as answer:
+        assert answer.status_code == 200
+        for text in answer.iter_lines():
+            if text.startswith("data:"):
+                yield json.loads(text[5:])
+
+
+def test_it_lives_and_says_whether_it_can_render(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").status_code == 200
+        Path(line.settings["nexrender"]["aerender"]).unlink()
+        line.drop("spot.json")
+        until(lambda: client.get("/readyz").status_code == 503)
+
+        assert [found["code"] for found in client.get("/readyz").json()["waiting"]] == ["AERENDER_NOT_FOUND"]
+        assert client.get("/api/v1/status").json()["waiting"][0]["cure"]
+
+
+def test_a_job_dropped_over_http_is_a_drop_like_any_other(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        body = {"name": "spot", "sub": "clientA", "job": line.job(), "settings": {"tags": ["x"]}}
+        answer = client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "one"})
+        again = client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "one"})
+        status = line.wait("clientA/spot", "completed")
+
+        assert answer.status_code == 202
+        assert answer.json()["id"] == again.json()["id"] == status["id"]
+        assert status["tags"] == ["x"]
+        film = client.get(f"/api/v1/jobs/{status['id']}/outputs/0", headers={"Range": "bytes=0-9"})
+        assert film.status_code == 206
+        assert len(film.content) == 10
+        assert "started" in client.get(f"/api/v1/jobs/{status['id']}/log").text or True
+        shown = client.get("/api/v1/jobs", params={"state": "completed"}).json()
+        assert [job["job"] for job in shown["jobs"]] == ["clientA/spot"]
+
+        (line.root / "done/clientA/spot/spot.mp4").unlink()
+        assert client.get(f"/api/v1/jobs/{status['id']}/outputs/0").status_code == 410
+
+
+def test_orders_change_a_job_or_are_refused_with_409(line: Line) -> None:
+    line.drop("spot.json", line.job() | {"watchrender": {"hold": True}})
+    with serving(line), _client(line) as client:
+        job = line.wait("spot", "queued")
+        path = f"/api/v1/jobs/{job['id']}"
+
+        assert client.patch(path, json={"priority": 91}).json()["priority"] == 91
+        assert client.patch(path, json={"priority": 5000}).status_code == 422
+        assert client.post(f"{path}/retry").status_code == 409
+        assert client.post(f"{path}/cancel").json()["state"] == "cancelled"
+        problem = client.post(f"{path}/cancel")
+        assert problem.status_code == 409
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert "already cancelled" in problem.json()["detail"]
+        assert client.post("/api/v1/jobs/NOSUCHJOB/cancel").status_code == 404
+
+
+def test_a_running_render_is_asked_to_end(line: Line) -> None:
+    line.drop("spot.json", line.job("Slow"))
+    with serving(line), _client(line) as client:
+        job = until(lambda: (s := line.status("spot")).get("progress", {}).get("percent") and s)
+
+        assert client.post(f"/api/v1/jobs/{job['id']}/cancel").status_code == 202
+        line.wait("spot", "cancelled")
+
+
+def test_the_queue_is_paused_and_resumed_by_the_mark_in_the_inbox(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        client.post("/api/v1/queue/pause").raise_for_status()
+        assert (line.root / "inbox" / "_PAUSE").exists()
+        assert client.get("/api/v1/status").json()["paused"] is True
+        client.post("/api/v1/queue/resume").raise_for_status()
+        assert not (line.root / "inbox" / "_PAUSE").exists()
+
+
+def test_the_stream_begins_with_a_snapshot_and_ids_rise_by_one(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        stream = _messages(client)
+        first = next(stream)
+        line.drop("spot.json")
+        seen = [first]
+        for message in stream:
+            seen.append(message)
+            if message["type"] == "job" and message["data"]["state"] == "completed":
+                break
+
+    assert first["type"] == "snapshot"
+    assert set(first["data"]) >= {"service", "counts", "jobs"}
+    ids = [message["id"] for message in seen]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    states = [message["data"]["state"] for message in seen if message["type"] == "job"]
+    assert [state for at, state in enumerate(states) if state not in states[:at]] == [
+        "pending",
+        "validating",
+        "queued",
+        "rendering",
+        "completed",
+    ]
+
+
+def test_a_reader_that_comes_back_gets_what_it_missed(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        first = next(_messages(client))
+        line.drop("spot.json")
+        line.wait("spot", "completed")
+
+        resumed = next(_messages(client, headers={"Last-Event-ID": str(first["id"])}))
+        lost = next(_messages(client, headers={"Last-Event-ID": "17"}))
+
+    assert resumed["id"] == first["id"] + 1
+    assert lost["type"] == "snapshot"
+    assert lost["data"]["gap"] is True
+
+
+def test_the_service_ends_within_a_second_with_streams_open(line: Line) -> None:
+    line.start()
+    ended: list[str] = []
+
+    def read() -> None:
+        with _client(line) as client:
+            ended.extend(message["type"] for message in _messages(client))
+            ended.append("closed well")
+
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(5)]
+    for reader in readers:
+        reader.start()
+    until(lambda: ended.count("snapshot") == 5)
+    began = time.monotonic()
+    line.stop()
+    took = time.monotonic() - began
+    for reader in readers:
+        reader.join(5)
+
+    assert ended.count("closed well") == 5
+    assert took < 3
+
+
+# -- who may ask --------------------------------------------------------------------------------------------
+
+
+def test_with_a_token_every_route_but_healthz_wants_it(tmp_path: Path) -> None:
+    line = Line(tmp_path, server={"enabled": True, "port": 0, "token": "s3cret-token"})
+    with serving(line), _client(line) as client:
+        for path in ("/readyz", "/api/v1/status", "/api/v1/jobs", "/metrics", "/openapi.json", "/api/v1/events"):
+            assert client.get(path).status_code == 401, path
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/api/v1/status", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        good = {"Authorization": "Bearer s3cret-token"}
+        assert client.get("/api/v1/status", headers=good).status_code == 200
+
+        signed = client.post("/api/v1/session", json={"token": "s3cret-token"})
+        cookie = signed.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get("/api/v1/status").status_code == 200  # by the cookie
+    log = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "state" / "logs").glob("*.log"))
+    assert "s3cret-token" not in log
+
+
+def test_a_foreign_host_or_origin_is_refused(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        assert client.get("/api/v1/status", headers={"Host": "evil.example"}).status_code == 403
+        foreign = {"Origin": "http://evil.example"}
+        assert client.post("/api/v1/queue/pause", headers=foreign).status_code == 403
+        assert client.get("/api/v1/status", headers=foreign).status_code == 200
+        host, port = line.service.web.address if line.service else ("", 0)
+        own = {"Origin": f"http://{host}:{port}"}
+        assert client.post("/api/v1/queue/pause", headers=own).status_code == 200
+
+
+def test_a_taken_port_is_told_with_what_to_set(line: Line, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from watchrender.service import CannotStart
+
+    with serving(line):
+        assert line.service is not None
+        port = line.service.web.address[1]
+        other = Line(tmp_path_factory.mktemp("other"), server={"enabled": True, "port": port})
+        with pytest.raises(CannotStart, match=r"server\.port"):
+            other.start()
+
+
+def test_the_page_loads_nothing_from_elsewhere(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "http://" not in page.text.replace("http://www.w3.org", "")
+        text = until(lambda: (p := line.root / "status" / "index.html").is_file() and p.read_text(encoding="utf-8"))
+
+    assert "watchrender" in text
+    assert "https://" not in text
