@@ -34,7 +34,8 @@ PAUSE_SECONDS = 600.0
 _SHOWN = re.compile(r"(video|audio)/[\w.+-]+|image/(png|jpeg|gif|webp|avif|bmp|tiff)")
 _MEDIA = re.compile(r"(video|audio|image)/.+")
 _TYPES = {
-    ".mov": "video/quicktime", ".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime", ".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
     ".mxf": "application/mxf", ".avi": "video/x-msvideo", ".exr": "image/x-exr", ".dpx": "image/x-dpx",
     ".tga": "image/x-tga", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
     ".wav": "audio/wav", ".mp3": "audio/mpeg", ".aif": "audio/aiff", ".aiff": "audio/aiff", ".m4a": "audio/mp4",
@@ -220,7 +221,8 @@ class Film:
             "content-type": kind if shown else "application/octet-stream",
             "content-length": str(len(part)),
             "content-disposition": f"{'inline' if shown else 'attachment'}; filename*=utf-8''{_quoted(self._name)}",
-            "content-security-policy": "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'",
+            "content-security-policy": "default-src 'none'; media-src 'self'; img-src 'self'; "
+            "style-src 'unsafe-inline'",
             "accept-ranges": "bytes",
             "etag": self._found.tag,
             "last-modified": self._found.modified,

@@ -94,7 +94,7 @@ def _is_loopback(name: str) -> bool:
 
 
 class Sessions:
-    """The token, and the cookies given for it: signed with it, so that they outlive a restart and end with the token."""
+    """The token, and the cookies given for it: signed with it, so they outlive a restart and end with the token."""
 
     def __init__(self, token: str, port: int, *, clock: Callable[[], float] = time.time) -> None:
         self._token = hashlib.sha256(token.encode()).digest()

@@ -214,7 +214,7 @@ class Hub:
         return self.oldest <= last_id <= self.head
 
     def since(self, reader: Reader, *, behind: bool) -> list[Message] | None:
-        """What a reader lacks, a batch of it at most, and mark it as had. None: the ring has moved on, it cannot follow any more.
+        """What a reader lacks, a batch at most, and mark it as had. None: the ring has moved on, it cannot follow.
 
         `behind` tells that its connection is not empty: progress is then merged, the newest of each job stays.
         """

@@ -15,8 +15,8 @@ from watchrender.web.answers import PROBLEM
 
 _REF = "#/components/schemas/{model}"
 _USED: tuple[type[BaseModel], ...] = (
-    models.Accepted, models.Alive, models.DocumentOf, models.Drop, models.JobPage, models.ManyDone, models.PriorityChange,
-    models.ProblemDocument, models.Ready, models.Selection, models.ServiceStatus, models.SettingsOf, models.SignIn,
+    models.Accepted, models.Alive, models.DocumentOf, models.Drop, models.JobPage, models.ManyDone,
+    models.PriorityChange, models.ProblemDocument, models.Ready, models.Selection, models.ServiceStatus, models.SettingsOf, models.SignIn,
     models.Status, models.Throughput,
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ _ID = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 100},
     "description": "The job's id.",
 }
-_FILTERS = [
+_FILTERS: list[dict[str, Any]] = [
     {
         "name": "state",
         "in": "query",
@@ -134,8 +134,12 @@ def _film_of(name: str, words: str, parameters: list[dict[str, Any]]) -> dict[st
 
 
 def _paths() -> dict[str, Any]:
-    number = {"name": "n", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
-    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": 200}}
+    number: dict[str, Any] = {"name": "n", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+    key: dict[str, Any] = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    }
     page = [*_FILTERS, _query("limit", 1, 500), {"name": "cursor", "in": "query", "schema": {"type": "string"}}]
     session = {
         "post": _operation(

@@ -240,7 +240,7 @@ async def sign_in(site: Site, request: Request) -> ASGIApp:
 
 async def _form_token(request: Request) -> str:
     data = await body_of(request, 8192)
-    fields = FormData(_pairs(data))
+    fields = FormData(list(_pairs(data)))
     try:
         return SignIn(token=str(fields.get("token", ""))).token
     except ValidationError as wrong:

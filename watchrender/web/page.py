@@ -145,7 +145,8 @@ def standalone_page() -> str:
     style = (STATIC / "page.css").read_text(encoding="utf-8")
     script = _one_script((*MODULES, "folder.js"))
     policy = (
-        f"default-src 'none'; script-src '{_hash_of(script)}'; style-src '{_hash_of(style)}'; img-src 'self' file: data:;"
+        f"default-src 'none'; script-src '{_hash_of(script)}'; style-src '{_hash_of(style)}';"
+        " img-src 'self' file: data:;"
         " media-src 'self' file:; base-uri 'none'; form-action 'none'"
     )
     return f"""<!doctype html>

@@ -1,4 +1,4 @@
-"""What the stream knows of all jobs: kept from its own messages, so that a snapshot is of exactly one message's time."""
+"""What the stream knows of all jobs: kept from its own messages, so a snapshot is of exactly one message's time."""
 
 from __future__ import annotations
 

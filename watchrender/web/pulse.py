@@ -30,7 +30,7 @@ Look = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Pulse:
-    """Keeps the service's document fresh and publishes it and the queue. Lives on the loop; `hurry` is for any thread."""
+    """Keeps the service's document fresh, publishes it and the queue. Lives on the loop; `hurry` is for any thread."""
 
     def __init__(
         self, *, hub: Hub, gate: Gate, counts: Callable[[], dict[str, int]], service: Look, queue: Look

@@ -70,10 +70,8 @@ def _placed(hub: Hub, job: Job | None, last_id: str | None) -> tuple[Reader, Sna
     if last_id is not None and last_id.isdecimal() and last_id.isascii() and hub.can_resume(int(last_id[:20])):
         return Reader(cursor=int(last_id), job=job_id), None
     gap = last_id is not None
-    if job is None:
-        snapshot = hub.snapshot(gap=gap)
-    else:
-        snapshot = hub.snapshot_of(hub.picture.get(job.id) or job, gap=gap)
+    one = None if job is None else hub.picture.get(job.id) or job
+    snapshot = hub.snapshot(gap=gap) if one is None else hub.snapshot_of(one, gap=gap)
     return Reader(cursor=snapshot[0], job=job_id), snapshot
 
 
