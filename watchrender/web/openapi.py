@@ -15,10 +15,22 @@ from watchrender.web.answers import PROBLEM
 
 _REF = "#/components/schemas/{model}"
 _USED: tuple[type[BaseModel], ...] = (
-    models.Accepted, models.Alive, models.DocumentOf, models.Drop, models.JobPage, models.ManyDone,
-    models.PriorityChange, models.ProblemDocument, models.Ready, models.Selection, models.ServiceStatus, models.SettingsOf, models.SignIn,
-    models.Status, models.Throughput,
-)  # fmt: skip
+    models.Accepted,
+    models.Alive,
+    models.DocumentOf,
+    models.Drop,
+    models.JobPage,
+    models.ManyDone,
+    models.PriorityChange,
+    models.ProblemDocument,
+    models.Ready,
+    models.Selection,
+    models.ServiceStatus,
+    models.SettingsOf,
+    models.SignIn,
+    models.Status,
+    models.Throughput,
+)
 
 _ID = {
     "name": "id",
