@@ -117,8 +117,10 @@ def sign_in(problem: Problem) -> Response:
 </body>
 </html>
 """
-    policy = f"default-src 'none'; style-src '{_hash_of(style)}';"
+    policy = (
+        f"default-src 'none'; style-src '{_hash_of(style)}';"
         " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
     headers = problem.headers | {"content-security-policy": policy, "cache-control": "no-store"}
     return Response(text, problem.status, media_type="text/html", headers=headers)
 
