@@ -147,10 +147,10 @@ def test_an_error_above_us_leaves_nothing_running(bench: Bench) -> None:
 
 def test_startup_runs_from_the_launch_to_the_first_line_of_the_render(bench: Bench) -> None:
     limits = dataclasses.replace(LONG, startup=0.5)
-    outcome = bench.run(bench.attempt("time.sleep(0.8)", LAUNCH, SLEEP, limits=limits))
+    outcome = bench.run(bench.attempt("time.sleep(0.6)", LAUNCH, SLEEP, limits=limits))
 
     assert outcome.ended is Ended.STARTUP
-    assert outcome.seconds >= 1.3
+    assert outcome.seconds >= 1.1
     assert outcome.evidence is not None and "within 0.5 s" in outcome.evidence
     assert bench.left() == []
 
@@ -198,7 +198,7 @@ def test_any_sign_of_life_counts(sign: str, bench: Bench) -> None:
         has_begun = (bench.folder / "begun").exists()  # the start of Python is no part of the silence
         return dataclasses.replace(LONG, stall=0.7) if has_begun else LONG
 
-    signs = f"for n in range(13):\n    {sign}\n    time.sleep(0.1)"
+    signs = f"for n in range(11):\n    {sign}\n    time.sleep(0.1)"
     outcome = bench.run(bench.attempt("open('begun', 'w').close()", signs), limits=limits)
 
     assert (outcome.code, outcome.ended) == (0, None)
@@ -386,7 +386,7 @@ def test_a_flood_costs_no_memory_and_nobody_waits_for_it(flood: str, bench: Benc
 
     def asked() -> Ended | None:
         asked_at.append(time.monotonic())
-        return Ended.STOP if time.monotonic() - began > 1.2 else None
+        return Ended.STOP if time.monotonic() - began > 0.9 else None
 
     engine = CliEngine(awake=nullcontext, log_cap=1_000_000)
     outcome = bench.run(bench.attempt(f"while True: os.write(1, {flood})"), engine, asked=asked)
@@ -428,7 +428,7 @@ def test_twenty_attempts_leave_no_thread_no_descriptor_and_no_process(bench: Ben
         return threading.active_count(), descriptors, len(psutil.Process().children())
 
     limits = dataclasses.replace(LONG, stall=1)
-    attempt = bench.attempt(LAUNCH, "time.sleep(0.1)", limits=limits)
+    attempt = bench.attempt(LAUNCH, "time.sleep(0.07)", limits=limits)
     bench.run(attempt)
     before = held()
     for _ in range(20):
