@@ -48,7 +48,9 @@ class Control:
         if job.state is State.RENDERING:
             if job.progress is not None and job.progress.stage == "delivering":
                 raise Denied(f"the film of {job.key} is finished and being delivered; it can no longer be cancelled")
-            job = self._ledger.note(job.id, f"{reason}: the render is being ended", cancel_requested=True, superseded_by=superseded_by)
+            job = self._ledger.note(
+                job.id, f"{reason}: the render is being ended", cancel_requested=True, superseded_by=superseded_by
+            )
             self._gate.wake.set()
             return job
         job = self._ledger.apply(
@@ -194,7 +196,11 @@ class Control:
 
     def cancel_all(self, *, by: str) -> list[Job]:
         """Cancel every job that has not begun."""
-        return [self.cancel(job.id, by=by) for job in self._ledger.live() if not job.begun and job.state is not State.RENDERING]
+        return [
+            self.cancel(job.id, by=by)
+            for job in self._ledger.live()
+            if not job.begun and job.state is not State.RENDERING
+        ]
 
 
 def is_meant(target: str, job: Job) -> bool:

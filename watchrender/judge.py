@@ -188,7 +188,9 @@ class Judge:
     def _told(self, job: Job, text: JobText, digest: str, base: Path) -> dict[str, Any]:
         """What the job's record takes from its document."""
         template = text.document.get("template", {})
-        source = paths.read_source(str(template.get("src", "")), base=str(base), windows=self._windows, rules=self._rules)
+        source = paths.read_source(
+            str(template.get("src", "")), base=str(base), windows=self._windows, rules=self._rules
+        )
         local = source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN)
         name = re.split(r"[\\/]", source.text.rstrip("\\/"))[-1] if local or source.kind is paths.Kind.HTTP else None
         fields: dict[str, Any] = {
@@ -285,7 +287,9 @@ class Judge:
 
     # -- settings -------------------------------------------------------------------------------------------
 
-    def settle_settings(self, job: Job, sidecar: Sidecar | None, text: JobText | None = None) -> dict[str, Any] | Failure:
+    def settle_settings(
+        self, job: Job, sidecar: Sidecar | None, text: JobText | None = None
+    ) -> dict[str, Any] | Failure:
         """The fields of a job that its settings decide: priority, hold, start, tries, tags."""
         said: dict[str, Any] = dict(job.settings)
         if text is not None:
@@ -319,7 +323,7 @@ class Judge:
         }
 
     def _scheduled(self, job: Job, text: str | None, said: dict[str, Any]) -> str | None:
-        """`not_before` as a moment. A clock time means the next one after it was first read, not the next one from now."""
+        """`not_before` as a moment. A clock time means the next one after it was first read, not from now."""
         if text is None:
             said.pop("not_before_read", None)
             return None
@@ -382,9 +386,7 @@ class Judge:
 
     @staticmethod
     def _same_name(job: Job, other: Job) -> bool:
-        ours, theirs = (
-            naming.parse_name(found.file, is_dir=found.form is Form.BUNDLE).name for found in (job, other)
-        )
+        ours, theirs = (naming.parse_name(found.file, is_dir=found.form is Form.BUNDLE).name for found in (job, other))
         return other.sub == job.sub and naming.fold(ours) == naming.fold(theirs)
 
     @staticmethod
@@ -466,5 +468,3 @@ def _combined(failures: list[Failure], code: Code | None = None) -> Failure:
         line=first.line,
         column=first.column,
     )
-
-

@@ -172,7 +172,7 @@ class Hints(FileSystemEventHandler):
             observer = Observer()
             observer.schedule(self, str(self._inbox), recursive=True)
             observer.start()
-        except Exception:  # noqa: BLE001  (watchdog raises OSError, RuntimeError or its own, by system)
+        except Exception:  # watchdog raises OSError, RuntimeError or its own, by system
             return False
         self._observer = observer
         return True
