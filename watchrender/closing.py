@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,31 @@ from watchrender.spool.statusfile import status_name, to_json
 #: A job folder that somebody keeps open is copied away after this long.
 COPY_AFTER_SECONDS = 60.0
 _AGAIN_SECONDS = 1.0
+_AGAIN_AFTER_A_FAULT_SECONDS = 60.0
 
 #: Called between the final status and the move, with the folder and the job as it will be; may change what it says.
 BeforeMove = Callable[[Path, Job], Job]
+#: Does something about a job; True: a folder that is kept open may be copied. Raises `Busy` and OSError: again later.
+Attempt = Callable[[bool], None]
+
+
+@dataclass(kw_only=True)
+class _Waiting:
+    """Something that is to be done about one job, until it goes."""
+
+    attempt: Attempt
+    since: float
+    due: float = 0.0
+    said: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moved:
+    """A folder that has arrived while its record was refused: it must not be moved again."""
+
+    event: Event
+    why: str
+    taken: dict[str, Any]
 
 
 class Closer:
@@ -42,13 +65,20 @@ class Closer:
         ledger: Ledger,
         log_of: Callable[[Job], bytes],
         clock: Callable[[], float] = time.monotonic,
+        copy_after: float = COPY_AFTER_SECONDS,
     ) -> None:
         self._folders = folders
         self._ledger = ledger
         self._log_of = log_of
         self._clock = clock
+        self._copy_after = copy_after
         self._lock = threading.Lock()
-        self._waiting: dict[str, tuple[float, float, Callable[[bool], None]]] = {}  # id → since, due, what to do
+        self._waiting: dict[str, _Waiting] = {}
+        self._running: set[str] = set()  # one thread at a time for each job
+        self._moved: dict[str, _Moved] = {}
+        self._litter: set[Path] = set()
+        #: Told of each refusal of a disk, so that the queue can wait for it.
+        self.refused: Callable[[OSError], None] = lambda _error: None
 
     # -- closing now ----------------------------------------------------------------------------------------
 
@@ -64,10 +94,16 @@ class Closer:
     ) -> Job:
         """Move a job's folder to where it belongs, then record it. Raises `Busy` and OSError: nothing is lost, call
         again. With `copy` a folder that somebody keeps open is copied. `before_move` runs when the end is decided."""
-        final = job.advance(event, at=self._ledger.stamp(), why=why, finished_at=self._ledger.stamp(), **changes)
-        final = self._move(job, final, copy=copy, before_move=before_move)
-        taken = {name: getattr(final, name) for name in (*changes, "finished_at", "folder")}
-        return self._ledger.apply(job.id, event, why, **taken)
+        moved = self._moved.get(job.id)
+        if moved is None:
+            stamp = self._ledger.stamp()
+            final = job.advance(event, at=stamp, why=why, finished_at=stamp, **changes)
+            final = self._move(job, final, copy=copy, before_move=before_move)
+            taken = {name: getattr(final, name) for name in (*changes, "finished_at", "folder")}
+            moved = self._moved[job.id] = _Moved(event=event, why=why, taken=taken)
+        done = self._ledger.apply(job.id, moved.event, moved.why, **moved.taken)
+        del self._moved[job.id]
+        return done
 
     def reject(self, job: Job, failure: Failure) -> None:
         """A job that does not pass goes to failed/. If its file is held open, again and again until it goes."""
@@ -77,7 +113,13 @@ class Closer:
             if current is None or current.over:
                 return
             self.close(
-                current, Event.REJECT, failure.message, copy=copy, error=failure.to_dict(), waiting_for=(), cancel_requested=False
+                current,
+                Event.REJECT,
+                failure.message,
+                copy=copy,
+                error=failure.to_dict(),
+                waiting_for=(),
+                cancel_requested=False,
             )
 
         self.later(job.id, attempt)
@@ -89,16 +131,19 @@ class Closer:
     def soon(self, job: Job) -> None:
         """As `cancelled`, with the next turn: for listeners, which must not block."""
         with self._lock:
-            if job.id not in self._waiting:
-                self._waiting[job.id] = (self._clock(), 0.0, self._move_cancelled(job.id))
+            self._waiting[job.id] = _Waiting(attempt=self._move_cancelled(job.id), since=self._clock())
 
-    def _move_cancelled(self, job_id: str) -> Callable[[bool], None]:
+    def _move_cancelled(self, job_id: str) -> Attempt:
         def attempt(copy: bool) -> None:
             current = self._ledger.get(job_id)
             if current is None or current.state is not State.CANCELLED or self.is_closed(current):
                 return
-            moved = self._move(current, current, copy=copy)
-            self._ledger.note(job_id, folder=moved.folder)
+            moved = self._moved.get(job_id)
+            if moved is None:
+                folder = self._move(current, current, copy=copy).folder
+                moved = self._moved[job_id] = _Moved(event=Event.CANCEL, why="", taken={"folder": folder})
+            self._ledger.note(job_id, **moved.taken)
+            del self._moved[job_id]
 
         return attempt
 
@@ -111,46 +156,71 @@ class Closer:
 
     # -- again later ----------------------------------------------------------------------------------------
 
-    def later(self, job_id: str, attempt: Callable[[bool], None]) -> None:
-        """Do it now if it goes, else with each turn until it goes; after a minute by copying."""
+    def later(self, job_id: str, attempt: Attempt) -> None:
+        """Do it now if it goes, else with each turn until it goes; after a minute by copying. What was waiting to be
+        done about this job before is overtaken."""
         with self._lock:
-            if job_id in self._waiting:
-                return
-            self._waiting[job_id] = (self._clock(), 0.0, attempt)
+            self._waiting[job_id] = _Waiting(attempt=attempt, since=self._clock())
         self._try(job_id)
 
     def pending(self) -> bool:
         return bool(self._waiting)
 
     def turn(self) -> None:
+        """Try again what is due. Never long: a copy is made in a thread of its own."""
         for job_id in list(self._waiting):
             self._try(job_id)
+        for path in list(self._litter):
+            if disk.remove_tree(path):
+                self._litter.discard(path)
 
     def _try(self, job_id: str) -> None:
         with self._lock:
-            known = self._waiting.get(job_id)
+            waiting = self._waiting.get(job_id)
             now = self._clock()
-            if known is None or now < known[1]:
+            if waiting is None or job_id in self._running or now < waiting.due:
                 return
-            since, _, attempt = known
-            self._waiting[job_id] = (since, now + _AGAIN_SECONDS, attempt)
+            self._running.add(job_id)
+        if now - waiting.since >= self._copy_after:
+            name = f"copy of {job_id}"
+            threading.Thread(target=self._run, args=(job_id, waiting, True), name=name, daemon=True).start()
+        else:
+            self._run(job_id, waiting, False)
+
+    def _run(self, job_id: str, waiting: _Waiting, copy: bool) -> None:
+        again = _AGAIN_SECONDS
         try:
-            attempt(now - since >= COPY_AFTER_SECONDS)
+            done = self._has_gone(job_id, waiting, copy)
+        except Exception:
+            logger.bind(job=job_id).exception("a fault in watchrender itself; the line goes on")
+            done, again = False, _AGAIN_AFTER_A_FAULT_SECONDS
+        with self._lock:
+            self._running.discard(job_id)
+            waiting.due = self._clock() + again
+            if done and self._waiting.get(job_id) is waiting:
+                del self._waiting[job_id]
+
+    def _has_gone(self, job_id: str, waiting: _Waiting, copy: bool) -> bool:
+        try:
+            waiting.attempt(copy)
         except (Busy, FileExistsError) as busy:
             self._say_busy(job_id, str(busy))
-            return
-        except Refused:
-            pass  # somebody else ended it meanwhile
+            return False
+        except (Refused, KeyError):
+            return True  # somebody else ended it meanwhile
         except OSError as error:
-            logger.bind(job=job_id).warning("its folder cannot be moved yet: {}", str(error))
-            return
-        with self._lock:
-            self._waiting.pop(job_id, None)
+            if waiting.said != str(error):
+                waiting.said = str(error)
+                logger.bind(job=job_id).warning("not possible yet, and tried again until it is: {}", str(error))
+            self.refused(error)
+            return False
+        return True
 
     def _say_busy(self, job_id: str, words: str) -> None:
         job = self._ledger.get(job_id)
         if job is not None and job.waiting_for != (words,):
-            self._ledger.note(job_id, waiting_for=(words,))
+            with suppress(OSError):
+                self._ledger.note(job_id, waiting_for=(words,))
 
     # -- the move -------------------------------------------------------------------------------------------
 
@@ -165,20 +235,22 @@ class Closer:
                 final = changed
                 self.write_final(folder, final)
         self._folders.bring_files(job, folder)
-        self.arrive(folder, target, copy=copy)
+        self.arrive(folder, target, job.id, copy=copy)
         return final
 
     def rewrite_final(self, folder: Path, name: str, final: dict[str, Any]) -> None:
         """The final status again, because its folder goes to another place than it said."""
         disk.write(folder / status_name(name), to_json(final))
 
-    def arrive(self, folder: Path, target: Path, *, copy: bool) -> None:
+    def arrive(self, folder: Path, target: Path, job_id: str, *, copy: bool) -> None:
         try:
-            self._folders.close(folder, target)
+            gone = self._folders.close(folder, target, job_id)
         except Busy:
             if not copy:
                 raise
-            self._folders.close_by_copy(folder, target)
+            gone = self._folders.close_by_copy(folder, target, job_id)
+        if not gone:
+            self._litter.add(folder)
 
     def write_final(self, folder: Path, final: Job) -> None:
         """All that a closed folder holds besides the user's files and films: log, letter, and last the status."""

@@ -1,53 +1,89 @@
 """The start after any kind of end: make record and folders agree, and bring back what a lost record knew.
 
 Looks once where each job really lies, asks `core/recovery.py`, and does what the table says. A record that is lost is
-rebuilt from status/ and the folders: jobs, films, tries, holds and requests are all in there.
+rebuilt from status/ and the folders: jobs, films, tries, holds and requests are all in there. Whoever may write on the
+share may have written those files: names are taken only where they are bare, places only where they are ours.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from loguru import logger
 
 from watchrender import disk
 from watchrender.closing import Closer
-from watchrender.core import naming
-from watchrender.core.failure import Code, fail
+from watchrender.config.model import Config
+from watchrender.core import naming, paths, policy
+from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
+from watchrender.core.policy import Facts
 from watchrender.core.recovery import Place, Repair, repair
 from watchrender.core.states import Event, State, is_over
 from watchrender.finish import deliver_elsewhere
+from watchrender.judge import Judge, Sidecar, policy_of
 from watchrender.ledger.ledger import Ledger
-from watchrender.spool.folders import STATUS_SUFFIX, Closing, Folders, read_status
+from watchrender.spool import returned
+from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, Closing, Folders, is_job_file, read_status
 from watchrender.spool.statusfile import read_statuses
 
 #: The machine went down so often while this job rendered: it is held, so that it cannot do it again.
 INTERRUPTED_LIMIT = 3
+#: Jobs brought back from done/ get numbers below this, newest first, and those of the new record above it.
+HISTORY_SERIALS = 1_000_000
+_INTERRUPTED = "the service was interrupted during the render; no try is used"
+_BROUGHT_BACK = "brought back from {}: the record was lost"
 
 
 class Recovery:
-    """One start."""
+    """One start. `may_deliver` is asked about each place outside the root that a status file on the share names."""
 
-    def __init__(self, *, folders: Folders, ledger: Ledger, closer: Closer, rebooted: bool, max_attempts: int) -> None:
+    def __init__(
+        self,
+        *,
+        folders: Folders,
+        ledger: Ledger,
+        closer: Closer,
+        judge: Judge,
+        may_deliver: Callable[[str], bool],
+        rebooted: bool,
+        is_new: bool,
+        max_attempts: int,
+        in_flight: frozenset[str] = frozenset(),
+    ) -> None:
         self._folders = folders
         self._ledger = ledger
         self._closer = closer
+        self._judge = judge
+        self._may_deliver = may_deliver
         self._rebooted = rebooted  # the machine itself has started anew since the last beat
+        self._is_new = is_new  # the record was made anew, or never completed since
         self._max_attempts = max_attempts
+        self._in_flight = in_flight  # with a farm: they render on, whatever became of us
         self._closings: dict[str, Closing] = {}
         self.repaired: list[tuple[str, Repair]] = []
+        self.outdated: list[Job] = []  # over, and their file in status/ says something else
+        self.orphans: list[tuple[str, str]] = []  # files in status/ of jobs that are over and not known: key, end
 
     def run(self) -> None:
+        if self._is_new:
+            self._ledger.serial = max(self._ledger.serial, HISTORY_SERIALS)
         self._closings = {str(found.status["id"]): found for found in self._folders.closings()}
-        self._bring_back()
+        statuses = read_statuses(self._folders.status)
+        self._go_on_with_returns()
+        self._bring_back(statuses)
         for job in (*self._ledger.live(), *self._unmoved()):
             self._mend(job)
-        for closing in self._closings.values():
-            self._drop_copy_left_behind(closing)
+        for job_id in list(self._closings):
+            known = self._ledger.get(job_id)
+            if known is not None and known.over:
+                self._mend(known)
+        self._folders.sweep_active()
+        self._folders.sweep_half_written()
+        self._compare(statuses)
 
     def _unmoved(self) -> list[Job]:
         """Jobs recorded as cancelled whose files may still lie where they waited."""
@@ -59,11 +95,24 @@ class Recovery:
                 found.append(job)
         return found
 
+    def _compare(self, statuses: dict[str, dict[str, Any]]) -> None:
+        """What the files in status/ say of jobs that are over: the record was written, and the cut came then."""
+        for status in statuses.values():
+            job = self._ledger.get(str(status["id"]))
+            if job is None:
+                if is_over(_state_of(status)):
+                    self.orphans.append((str(status["job"]), str(status.get("finished_at") or "")))
+            elif job.over and (status["state"], status.get("folder")) != (job.state, job.folder):
+                self.outdated.append(job)
+
     # -- record and folders ---------------------------------------------------------------------------------
 
     def _mend(self, job: Job) -> None:
         place, folder = self._where(job)
         what = repair(place, job.state)
+        if place is Place.ACTIVE and job.id in self._in_flight:
+            self._folders.bring_followers(job, self._folders.absolute(job.folder))
+            return
         if what is Repair.NOTHING or (what is Repair.CLAIMED and job.begun and folder == job.folder):
             return
         logger.bind(job=job.id).info("{}: recorded {}, found {}: {}", job.key, str(job.state), str(place), str(what))
@@ -79,6 +128,10 @@ class Recovery:
                 self._close(job)
             case Repair.RECORD:
                 self._record(job, folder)
+            case Repair.NOTE:
+                self._ledger.note(job.id, folder=folder)
+            case Repair.CLEAR:
+                disk.remove_tree(self._closings.pop(job.id).folder)
             case Repair.WITHDRAWN:
                 pass  # the inbox is asked twice, some seconds apart, before a job counts as withdrawn
             case Repair.LOST:
@@ -86,49 +139,46 @@ class Recovery:
 
     def _where(self, job: Job) -> tuple[Place, str]:
         """Where a job's files lie, and that folder as statuses say it."""
+        if job.id not in self._closings and not job.begun and os.path.lexists(self._folders.source(job)):
+            return Place.INBOX, job.folder  # most of them, at the cost of one look
+        arrived = self._arrived(job)
+        if arrived is not None:
+            return arrived  # before any look into active/: a copy may have arrived and its original still be there
         if job.id in self._closings:
             return Place.CLOSING, self._folders.relative(self._closings[job.id].folder)
         if job.begun and os.path.lexists(self._folders.source(job)):
             return Place.ACTIVE, job.folder
-        if not job.begun and job.file and os.path.lexists(self._folders.source(job)):
-            return Place.INBOX, job.folder
         claimed = self._claimed_folder(job)
         if claimed is not None:
             return Place.ACTIVE, self._folders.relative(claimed)
+        return (Place.VANISHED, "") if job.begun else (Place.NOWHERE, "" if job.over else job.folder)
+
+    def _claimed_folder(self, job: Job) -> Path | None:
+        """A claim whose rename happened before it was recorded."""
+        parent = self._folders.active / job.sub if job.sub else self._folders.active
+        for candidate in _named(parent, job.name):
+            name = "bundle" if job.form is Form.BUNDLE else job.file
+            if os.path.lexists(candidate / name) and not self._is_of_another(candidate, job):
+                return candidate
+        return None
+
+    def _is_of_another(self, folder: Path, job: Job) -> bool:
+        relative = self._folders.relative(folder)
+        return any(other.id != job.id and other.folder == relative for other in self._ledger.begun())
+
+    def _arrived(self, job: Job) -> tuple[Place, str] | None:
+        if job.over and self._closer.is_closed(job):
+            return None  # where it is now is its owner's business
         for place, top in (
             (Place.DONE, self._folders.done),
             (Place.FAILED, self._folders.failed),
             (Place.CANCELLED, self._folders.cancelled),
         ):
-            arrived = self._arrived(top, job)
-            if arrived is not None:
-                return place, self._folders.relative(arrived)
-        return Place.NOWHERE, job.folder
-
-    def _claimed_folder(self, job: Job) -> Path | None:
-        """A claim whose rename happened before it was recorded."""
-        parent = self._folders.active / job.sub if job.sub else self._folders.active
-        for candidate in self._named(parent, job.name):
-            name = "bundle" if job.form is Form.BUNDLE else job.file
-            if os.path.lexists(candidate / name):
-                return candidate
+            for folder in _named(top / job.sub if job.sub else top, job.name):
+                status = _status_in(folder)
+                if status is not None and status["id"] == job.id:
+                    return place, self._folders.relative(folder)
         return None
-
-    def _arrived(self, top: Path, job: Job) -> Path | None:
-        for folder in self._named(top / job.sub if job.sub else top, job.name):
-            status = _status_in(folder)
-            if status is not None and status["id"] == job.id:
-                return folder
-        return None
-
-    @staticmethod
-    def _named(parent: Path, name: str) -> list[Path]:
-        """The folders `name`, `name~2`, … that are there."""
-        try:
-            names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
-        except OSError:
-            return []
-        return [parent / found for found in names if found == name or found.startswith(f"{name}~")]
 
     # -- repairs --------------------------------------------------------------------------------------------
 
@@ -138,7 +188,7 @@ class Recovery:
             changes |= {"begun": True, "folder": folder}
             self._clear(self._folders.absolute(folder), job)
         interrupted = job.interrupted + self._rebooted
-        why = "the service was interrupted during the render; no try is used"
+        why = _INTERRUPTED
         if self._rebooted:
             why = f"the machine itself went down during the render ({interrupted} times so far); no try is used"
             changes["interrupted"] = interrupted
@@ -147,13 +197,15 @@ class Recovery:
                 f"the machine went down {interrupted} times while this job rendered; release it to try again"
             )
         job = self._ledger.apply(job.id, Event.RESTORE, why, **changes)
-        self._folders.bring_followers(job, self._folders.absolute(folder)) if job.begun else None
+        if job.begun:
+            self._folders.bring_followers(job, self._folders.absolute(folder))
 
     def _adopt_claim(self, job: Job, folder: str) -> None:
         if job.state is not State.QUEUED:
             if job.state is State.PENDING:
                 self._ledger.apply(job.id, Event.CHECK, "found in active/")
-            job = self._ledger.apply(job.id, Event.ACCEPT, "found in active/: it had been taken", queued_at=self._ledger.stamp())
+            why = "found in active/: it had been taken"
+            job = self._ledger.apply(job.id, Event.ACCEPT, why, queued_at=self._ledger.stamp())
         job = self._ledger.note(job.id, begun=True, folder=folder)
         self._clear(self._folders.absolute(folder), job)
         self._folders.bring_followers(job, self._folders.absolute(folder))
@@ -174,14 +226,8 @@ class Recovery:
             current = self._ledger.get(job.id)
             if current is None or (current.over and self._closer.is_closed(current)):
                 return
-            self._folders.clear_attempts(closing.folder)
-            self._folders.bring_files(current, closing.folder)
-            deliver_elsewhere(closing.folder, status.get("record", {}).get("deliveries", ()))
-            state = State(status["state"])
-            target = self._folders.target(state, current.sub, current.name)
-            status["folder"] = self._folders.relative(target)
-            self._closer.rewrite_final(closing.folder, current.name, status)
-            self._closer.arrive(closing.folder, target, copy=copy)
+            if closing.folder.is_dir():
+                self._finish_closing(current, closing, copy)
             if current.over:
                 self._ledger.note(job.id, folder=status["folder"])
             else:
@@ -189,11 +235,35 @@ class Recovery:
 
         self._closer.later(job.id, attempt)
 
+    def _finish_closing(self, job: Job, closing: Closing, copy: bool) -> None:
+        status = closing.status
+        self._folders.clear_attempts(closing.folder)
+        self._folders.clear_half_written(closing.folder)
+        self._folders.bring_files(job, closing.folder)
+        deliver_elsewhere(closing.folder, self._deliveries(status))
+        target = self._folders.target(State(status["state"]), job.sub, job.name)
+        status["folder"] = self._folders.relative(target)
+        self._closer.rewrite_final(closing.folder, job.name, status)
+        self._closer.arrive(closing.folder, target, job.id, copy=copy)
+
+    def _deliveries(self, status: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a final status says is to be delivered elsewhere, as far as the policy allows it."""
+        record = status.get("record")
+        said = record.get("deliveries") if isinstance(record, dict) else None
+        found = []
+        for entry in said if isinstance(said, list) else ():
+            if not isinstance(entry, dict) or not _is_inside(entry.get("from")) or not isinstance(entry.get("to"), str):
+                continue
+            if self._may_deliver(entry["to"]):
+                found.append(entry)
+                disk.sweep_beside(Path(entry["to"]).with_suffix(STATUS_SUFFIX))
+        return found
+
     def _record(self, job: Job, folder: str) -> None:
         status = _status_in(self._folders.absolute(folder))
         if status is not None:
+            self._remove_original(job)
             self._record_as(job, status, folder)
-            self._remove_source_left_behind(job)
 
     def _record_as(self, job: Job, status: dict[str, Any], folder: str) -> None:
         """Walk the table to the state that a job's folder says it has."""
@@ -216,21 +286,19 @@ class Recovery:
             str(last[-1].get("why", "")),
             folder=folder,
             waiting_for=(),
-            **_told_by(status, ("outputs", "attempts", "warnings"), ("finished_at", "error")),
+            outputs=self._outputs(status),
+            **_told_by(status, ("attempts", "warnings"), ("finished_at", "error")),
         )
 
-    def _remove_source_left_behind(self, job: Job) -> None:
-        """The copy has arrived, and the cut came before the original was removed."""
-        parent = self._folders.active / job.sub if job.sub else self._folders.active
-        for folder in self._named(parent, job.name):
-            status = _status_in(folder)
-            if status is not None and status["id"] == job.id:
-                disk.remove_tree(folder)
-
-    def _drop_copy_left_behind(self, closing: Closing) -> None:
-        job = self._ledger.get(str(closing.status["id"]))
-        if job is not None and job.over and self._closer.is_closed(job) and self._folders.absolute(job.folder).is_dir():
+    def _remove_original(self, job: Job) -> None:
+        """The copy has arrived, and the cut came before the original was removed, or within that."""
+        closing = self._closings.pop(job.id, None)
+        if closing is not None:
             disk.remove_tree(closing.folder)
+        disk.remove_tree(self._folders.closing_folder(job))
+        original = self._folders.absolute(job.folder)
+        if job.begun and original != self._folders.active and original.is_relative_to(self._folders.active):
+            disk.remove_tree(original)
 
     def _lost(self, job: Job) -> None:
         failure = fail(
@@ -238,114 +306,164 @@ class Recovery:
             f"the folder {job.folder} of this job is gone: somebody moved or deleted it while it was in work",
             cure="Leave active/ to watchrender; drop the job again.",
         )
-        self._ledger.apply(
-            job.id, Event.GIVE_UP, failure.message, error=failure.to_dict(), finished_at=self._ledger.stamp(), folder=""
-        )
+        if job.state is State.PENDING:
+            job = self._ledger.apply(job.id, Event.CHECK, "its folder is gone")
+        event = Event.GIVE_UP if job.state is State.RENDERING else Event.REJECT
+
+        def attempt(copy: bool) -> None:
+            current = self._ledger.get(job.id)
+            if current is not None and not current.over:
+                self._closer.close(current, event, failure.message, copy=copy, error=failure.to_dict(), waiting_for=())
+
+        self._closer.later(job.id, attempt)
+
+    # -- returned jobs --------------------------------------------------------------------------------------
+
+    def _go_on_with_returns(self) -> None:
+        """Returned jobs whose unpacking was cut off: their files lie hidden in the inbox."""
+        retries = dict(self._ledger.facts().get("retries", {}))
+        for place, folders, _ in os.walk(self._folders.inbox):
+            for name in folders:
+                if not name.startswith(BEFORE):
+                    continue
+                job_id = returned.go_on(Path(place) / name)
+                sub = Path(place).relative_to(self._folders.inbox).as_posix()
+                file = name.removeprefix(BEFORE)
+                key = file if sub == "." else f"{sub}/{file}"
+                if job_id is not None and self._ledger.live_by_file("" if sub == "." else sub, file) is None:
+                    retries[key] = job_id
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        if retries != self._ledger.facts().get("retries", {}):
+            self._ledger.know(retries=retries)
 
     # -- a lost record --------------------------------------------------------------------------------------
 
-    def _bring_back(self) -> None:
+    def _bring_back(self, statuses: dict[str, dict[str, Any]]) -> None:
         """Jobs that the folders know and the record does not."""
-        statuses = read_statuses(self._folders.status)
         for status in sorted(statuses.values(), key=_arrival_of):
             if self._ledger.get(str(status["id"])) is None and not is_over(_state_of(status)):
                 self._bring_back_one(status)
-        for folder in self._active_folders():
-            self._adopt_folder(folder, statuses)
+        owned = {job.folder for job in self._ledger.begun()}
+        for folder, names in self._folders.jobs_in_active():
+            if self._folders.relative(folder) not in owned:
+                self._adopt_folder(folder, names)
 
     def _bring_back_one(self, status: dict[str, Any]) -> None:
         job = job_from_status(status)
         if job is None or self._ledger.live_by_key(job["key"]) is not None:
             return
-        folder = self._folders.absolute(job["fields"]["folder"])
-        in_active = folder.is_relative_to(self._folders.active)
-        name = "bundle" if in_active and job["fields"]["form"] is Form.BUNDLE else job["fields"]["file"]
-        closing = self._closings.get(str(status["id"]))
-        if not os.path.lexists(folder / name) and closing is None:
-            parent = self._folders.active / job["fields"]["sub"] / job["fields"]["name"]
-            moved = "bundle" if job["fields"]["form"] is Form.BUNDLE else job["fields"]["file"]
-            if not os.path.lexists(parent / moved):
-                return  # it was closed or withdrawn; done/, failed/ and cancelled/ are read in the background
-            folder, in_active = parent, True
-        fields = job["fields"] | {"folder": self._folders.relative(folder), "begun": in_active}
-        fields["state"] = State.QUEUED if in_active or closing is not None else State.PENDING
-        self._ledger.add(why="brought back from status/: the record was lost", **fields)
+        fields = job["fields"]
+        sub, name, job_id = fields["sub"], fields["name"], fields["id"]
+        inbox = self._folders.inbox_folder(sub)
+        active = self._active_folder(status, fields)
+        if active is None and job_id not in self._closings and not os.path.lexists(inbox / fields["file"]):
+            for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
+                for folder in _named(top / sub if sub else top, name):
+                    if (found := _status_in(folder)) is not None and found["id"] == job_id:
+                        return  # it has arrived: done/, failed/ and cancelled/ are read in the background
+        begun = active is not None
+        fields |= {
+            "folder": self._folders.relative(active if active is not None else inbox),
+            "begun": begun,
+            "state": State.QUEUED if begun or job_id in self._closings else State.PENDING,
+        }
+        self._add(fields, "status/")
 
-    def _active_folders(self) -> Iterable[Path]:
-        """Folders in active/ that hold somebody's job."""
-        for place, folders, names in os.walk(self._folders.active):
-            path = Path(place)
-            if path == self._folders.active:
-                folders[:] = [name for name in folders if not name.startswith(".trial-")]
-                continue
-            if path.name.startswith(".closing-"):
-                folders[:] = []
-                yield path
-                continue
-            if _job_file(names) is not None or "bundle" in folders or any(name.startswith(".attempt-") for name in folders):
-                folders[:] = []
-                yield path
-            else:
-                folders[:] = [name for name in folders if not name.startswith(".") or name.startswith(".closing-")]
+    def _active_folder(self, status: dict[str, Any], fields: dict[str, Any]) -> Path | None:
+        """The folder in active/ that this job's files lie in; None if it never began."""
+        parent = self._folders.active / fields["sub"] if fields["sub"] else self._folders.active
+        inside = "bundle" if fields["form"] is Form.BUNDLE else fields["file"]
+        said = str(status.get("folder") or "")
+        folders = _named(parent, fields["name"])
+        folders.sort(key=lambda folder: self._folders.relative(folder) != said)
+        owned = {job.folder for job in self._ledger.begun()}
+        for folder in folders:
+            if os.path.lexists(folder / inside) and self._folders.relative(folder) not in owned:
+                return folder
+        return None
 
-    def _adopt_folder(self, folder: Path, statuses: dict[str, dict[str, Any]]) -> None:
+    def _add(self, fields: dict[str, Any], source: str) -> Job:
+        why = _BROUGHT_BACK.format(source)
+        known = fields.pop("history", ())
+        line = {"at": self._ledger.stamp(), "from": None, "to": str(fields["state"]), "why": why}
+        if known:
+            line["from"] = str(known[-1].get("to"))
+        job = self._ledger.add(why=why, history=(*known, line), **fields)
+        return self._read_settings(job) if job.begun and not job.over else job
+
+    def _read_settings(self, job: Job) -> Job:
+        """What the files of a begun job say of priority, hold, limits and tags; the others are judged anew anyway."""
+        source = self._folders.source(job)
+        try:
+            data = source.read_bytes() if job.form is Form.FILE else None
+            beside = self._folders.sidecar(job)
+            sidecar = Sidecar(name=beside.name, data=beside.read_bytes()) if beside is not None else None
+        except OSError:
+            return job
+        read = self._judge.read(job, source, data)
+        if isinstance(read, Failure):
+            return job  # the worker finds out, and says so
+        settled = self._judge.settle_settings(job, sidecar, read[0])
+        return job if isinstance(settled, Failure) else self._ledger.note(job.id, **settled)
+
+    def _adopt_folder(self, folder: Path, names: list[str]) -> None:
         """A folder in active/ that no job of the record owns."""
-        relative = self._folders.relative(folder)
-        if any(job.folder == relative for job in self._ledger.begun()):
-            return
         closing = next((found for found in self._closings.values() if found.folder == folder), None)
         if closing is not None:
             self._adopt_closing(closing)
             return
-        if folder.name.startswith(".closing-"):
+        if folder.name.startswith("."):
             return
         inside = folder.relative_to(self._folders.active)
         sub = inside.parent.as_posix() if inside.parent != Path() else ""
-        status = statuses.get(naming.fold(inside.as_posix()))
-        names = [entry.name for entry in os.scandir(folder)]
-        file = _job_file(names)
-        if status is not None and self._ledger.get(str(status["id"])) is not None:
+        file, is_bundle = _job_file(names), (folder / "bundle").is_dir()
+        if (file is None and not is_bundle) or self._claim_in_flight(sub, file, is_bundle):
             return
-        known = self._claim_in_flight(sub, file, "bundle" in names)
-        if known is not None or (file is None and "bundle" not in names):
-            return
-        self._ledger.add(
-            why="found in active/ without a record",
-            name=inside.name,
-            sub=sub,
-            file=file or inside.name,
-            form=Form.BUNDLE if file is None else Form.ZIP if file.lower().endswith(".zip") else Form.FILE,
-            folder=relative,
-            begun=True,
-            state=State.QUEUED,
-            queued_at=self._ledger.stamp(),
-            max_attempts=self._max_attempts,
-        )
+        form = Form.BUNDLE if file is None else Form.ZIP if file.lower().endswith(".zip") else Form.FILE
+        fields = {
+            "name": inside.name,
+            "sub": sub,
+            "file": file or inside.name,
+            "sidecar": _sidecar_among(names, file),
+            "form": form,
+            "folder": self._folders.relative(folder),
+            "begun": True,
+            "state": State.QUEUED,
+            "queued_at": self._ledger.stamp(),
+            "max_attempts": self._max_attempts,
+        }
+        if self._ledger.live_by_key(inside.as_posix()) is None:
+            self._add(fields, "active/")
 
-    def _claim_in_flight(self, sub: str, file: str | None, is_bundle: bool) -> Job | None:
-        """The job of the record whose claim this folder is."""
+    def _claim_in_flight(self, sub: str, file: str | None, is_bundle: bool) -> bool:
+        """Is there a job of the record whose claim this folder may be?"""
         for job in self._ledger.live_in(sub):
-            if not job.begun and (job.file == file or (is_bundle and job.form is Form.BUNDLE)):
-                if not os.path.lexists(self._folders.source(job)):
-                    return job
-        return None
+            is_meant = job.file == file or (is_bundle and job.form is Form.BUNDLE)
+            if not job.begun and is_meant and not os.path.lexists(self._folders.source(job)):
+                return True
+        return False
 
     def _adopt_closing(self, closing: Closing) -> None:
-        if self._ledger.get(str(closing.status["id"])) is not None:
-            return
         job = job_from_status(closing.status)
-        if job is None:
+        if job is None or self._ledger.get(str(closing.status["id"])) is not None:
             return
-        begun = not closing.folder.name.startswith(".closing-")
-        fields = job["fields"] | {"begun": begun, "state": State.QUEUED}
-        if begun:
-            fields["folder"] = self._folders.relative(closing.folder)
-        else:
-            fields["folder"] = self._folders.relative(self._folders.inbox_folder(job["fields"]["sub"]))
-        self._ledger.add(why="brought back from its folder: the record was lost", **fields)
+        begun = not closing.folder.name.startswith(".")
+        place = closing.folder if begun else self._folders.inbox_folder(job["fields"]["sub"])
+        fields = job["fields"] | {"begun": begun, "state": State.QUEUED, "folder": self._folders.relative(place)}
+        if self._ledger.live_by_key(job["key"]) is None:
+            self._add(fields | {"outputs": ()}, "its folder")
+
+    def _outputs(self, status: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        return outputs_told(status, self._may_deliver)
 
 
-def import_history(folders: Folders, ledger: Ledger, stopped: Callable[[], bool], limit: int = 100_000) -> int:
+def import_history(
+    folders: Folders,
+    ledger: Ledger,
+    stopped: Callable[[], bool],
+    may_deliver: Callable[[str], bool],
+    limit: int = 100_000,
+) -> int:
     """Bring the jobs that are over back into a lost record: done/, failed/ and cancelled/, newest first. Slow, and in
     the background. Returns how many."""
     found = []
@@ -356,16 +474,52 @@ def import_history(folders: Folders, ledger: Ledger, stopped: Callable[[], bool]
             if is_over(_state_of(status)):
                 found.append((str(status.get("finished_at") or ""), folder, status))
     count = 0
-    for _, folder, status in sorted(found, key=lambda entry: entry[0])[-limit:]:
+    serial = min((job.serial for job in ledger.over() if job.serial < HISTORY_SERIALS), default=HISTORY_SERIALS)
+    for _, folder, status in sorted(found, key=lambda entry: entry[0], reverse=True)[:limit]:
         if stopped():
             break
         job = job_from_status(status)
         if job is None or ledger.get(str(status["id"])) is not None:
             continue
         fields = job["fields"] | {"folder": folders.relative(folder), "state": _state_of(status), "begun": True}
-        ledger.add(why="brought back from its folder: the record was lost", **fields)
+        fields["outputs"] = outputs_told(status, may_deliver)
+        serial -= 1
+        ledger.add(why=_BROUGHT_BACK.format("its folder"), serial=serial, **fields)
         count += 1
     return count
+
+
+def delivery_check(config: Config, folders: Folders) -> Callable[[str], bool]:
+    """Answers whether the policy allows a film to be delivered to this full path."""
+    root = os.path.realpath(folders.root)
+    facts = Facts(
+        root=root,
+        base=root,
+        windows=os.name == "nt",
+        realpath=os.path.realpath,
+        root_server=paths.server_of(str(folders.root)),
+        rules=(),
+        reserved=(),
+    )
+    rules = policy_of(config)
+
+    def may_deliver(target: str) -> bool:
+        if not PurePath(target).is_absolute():
+            return False
+        return not isinstance(policy.delivery_target(target, path="output", facts=facts, policy=rules), Failure)
+
+    return may_deliver
+
+
+def outputs_told(status: dict[str, Any], may_deliver: Callable[[str], bool]) -> tuple[dict[str, Any], ...]:
+    """The outputs a status file names: beside it, or where films may be delivered; nothing else is handed out later."""
+    said = status.get("outputs")
+    found = []
+    for entry in said if isinstance(said, list) else ():
+        path = entry.get("path") if isinstance(entry, dict) else None
+        if isinstance(path, str) and (_is_inside(path) or may_deliver(path)):
+            found.append(entry)
+    return tuple(found)
 
 
 def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
@@ -400,11 +554,23 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
         "launches": _number(record.get("launches"), 0, 0, 10**6),
         "interrupted": _number(record.get("interrupted"), 0, 0, 10**6),
         "released": record.get("released") is True,
+        "cancel_requested": status.get("cancel_requested") is True,
         "history": tuple(line for line in status.get("history") or () if isinstance(line, dict)),
         **_told_by(
             status,
-            ("attempts", "outputs", "warnings", "tags"),
-            ("retry_of", "created_at", "queued_at", "started_at", "finished_at", "template", "composition", "node", "error", "superseded_by"),
+            ("attempts", "warnings", "tags"),
+            (
+                "retry_of",
+                "created_at",
+                "queued_at",
+                "started_at",
+                "finished_at",
+                "template",
+                "composition",
+                "node",
+                "error",
+                "superseded_by",
+            ),
         ),
     }
     asked = record.get("asked_priority")
@@ -448,10 +614,37 @@ def _status_in(folder: Path) -> dict[str, Any] | None:
     return next((status for name in names if (status := read_status(folder / name)) is not None), None)
 
 
+def _named(parent: Path, name: str) -> list[Path]:
+    """The folders `name`, `name~2`, … that are there."""
+    try:
+        names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    wanted = naming.fold(name)
+    return [parent / found for found in sorted(names) if _is_candidate(naming.fold(found), wanted)]
+
+
+def _is_candidate(found: str, wanted: str) -> bool:
+    return found == wanted or (found.startswith(f"{wanted}~") and found[len(wanted) + 1 :].isdigit())
+
+
 def _job_file(names: Iterable[str]) -> str | None:
     """The job file among the names in a folder of active/."""
     for ending in (".json", ".zip", ".yaml", ".yml"):
         for name in sorted(names):
-            if name.lower().endswith(ending) and not name.endswith(STATUS_SUFFIX) and not name.startswith("."):
+            if name.lower().endswith(ending) and is_job_file(name):
                 return name
     return None
+
+
+def _sidecar_among(names: Iterable[str], file: str | None) -> str | None:
+    found = [name for name in names if name.lower().endswith((".yaml", ".yml")) and name != file]
+    return found[0] if len(found) == 1 and is_job_file(found[0]) else None
+
+
+def _is_inside(name: object) -> bool:
+    """Does this name lead to somewhere below the folder it is used in?"""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    path = PurePath(name)
+    return not path.is_absolute() and not path.drive and ".." not in path.parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from watchrender.core.states import State
+from watchrender.core.states import State, is_over
 
 
 class Place(StrEnum):
@@ -20,7 +20,8 @@ class Place(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    NOWHERE = "nowhere"
+    NOWHERE = "nowhere"  # it never began, and its file is not in the inbox
+    VANISHED = "vanished"  # it had begun, and its folder is in none of our folders
 
 
 class Repair(StrEnum):
@@ -32,12 +33,14 @@ class Repair(StrEnum):
     CLAIMED = "claimed"  # the claim's rename happened before its record: queued, begun
     CLOSE = "close"  # finish the closing that was cut off, as the final status says
     RECORD = "record"  # the folder has arrived: record what its status file says
+    NOTE = "note"  # over and in its place: only where that is was not recorded
+    CLEAR = "clear"  # over and arrived as a copy: the original was not removed yet
     WITHDRAWN = "withdrawn"  # the file was taken away while we were down: cancelled after two looks
     LOST = "lost"  # a begun job's folder is gone: failed, and it says so
 
 
-_OVER = (State.COMPLETED, State.FAILED, State.CANCELLED)
-_ARRIVED = (Place.DONE, Place.FAILED, Place.CANCELLED)
+_LIVE = tuple(state for state in State if not is_over(state))
+_OVER = tuple(state for state in State if is_over(state))
 
 TABLE: dict[tuple[Place, State], Repair] = {
     (Place.INBOX, State.PENDING): Repair.NOTHING,
@@ -49,16 +52,19 @@ TABLE: dict[tuple[Place, State], Repair] = {
     (Place.ACTIVE, State.QUEUED): Repair.CLAIMED,
     (Place.ACTIVE, State.RENDERING): Repair.PUT_BACK,
     (Place.NOWHERE, State.PENDING): Repair.WITHDRAWN,
-    (Place.NOWHERE, State.VALIDATING): Repair.WITHDRAWN,
+    (Place.NOWHERE, State.VALIDATING): Repair.JUDGE_AGAIN,  # and withdrawn then
     (Place.NOWHERE, State.QUEUED): Repair.WITHDRAWN,
-    (Place.NOWHERE, State.RENDERING): Repair.LOST,
+    (Place.NOWHERE, State.RENDERING): Repair.PUT_BACK,  # taken away between the record and the claim; withdrawn then
 }
-TABLE |= {(Place.CLOSING, state): Repair.CLOSE for state in State if state not in _OVER}
-TABLE |= {(place, state): Repair.RECORD for place in _ARRIVED for state in State if state not in _OVER}
+TABLE |= {(Place.VANISHED, state): Repair.LOST for state in _LIVE}
+TABLE |= {(Place.CLOSING, state): Repair.CLOSE for state in _LIVE}
+TABLE |= {(place, state): Repair.RECORD for place in (Place.DONE, Place.FAILED, Place.CANCELLED) for state in _LIVE}
 # A job that is over is where people left it: they may take films away, and its folder is theirs.
 TABLE |= {(place, state): Repair.NOTHING for place in Place for state in _OVER}
-# Cancelling a waiting job is recorded first and moved then, so the move may be missing.
+TABLE |= {(Place.CLOSING, state): Repair.CLEAR for state in _OVER}
+# Cancelling a waiting job is recorded first and moved then, so the move may be missing, or its record.
 TABLE |= {(place, State.CANCELLED): Repair.CLOSE for place in (Place.INBOX, Place.ACTIVE, Place.CLOSING)}
+TABLE |= {(place, State.CANCELLED): Repair.NOTE for place in (Place.CANCELLED, Place.NOWHERE, Place.VANISHED)}
 
 
 def repair(place: Place, state: State) -> Repair:

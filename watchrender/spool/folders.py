@@ -15,7 +15,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
+import re
+import threading
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -25,12 +29,18 @@ from watchrender.core import naming
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
 from watchrender.core.states import State
+from watchrender.spool.lock import read_beat
+from watchrender.spool.volume import volume_of
 
 STATUS_SUFFIX = ".status.json"
 _CLOSING = ".closing-"
 _ATTEMPT = ".attempt-"
 #: Where the rest of a returned job waits, hidden beside its job file, until the job is claimed.
 BEFORE = ".before-"
+#: A bundle that is being copied back into the inbox for another try (control.retry).
+_RETRY = re.compile(r"^\.retry-[0-9A-Z]{26}$")
+#: What people drop: never removed by us, not even where we know nothing of it.
+_DROPPED = (".json", ".yaml", ".yml", ".zip", ".aep", ".aepx")
 
 
 class FolderNames(Protocol):
@@ -86,6 +96,12 @@ class Folders:
         self.cancelled = root / names.cancelled
         self.status = root / names.status
         self.identity: tuple[int, int] | None = None
+        self.instances: set[str] = (
+            set()
+        )  # who has written service.json here, as far as we know: we, and those before us
+        self._done_identity: tuple[int, int] | None = None  # where done/ lies outside the root
+        self._done_mount = ""
+        self._prober = Prober()
 
     # -- the root itself ------------------------------------------------------------------------------------
 
@@ -102,6 +118,28 @@ class Folders:
         for other in (self.active, self.failed, self.cancelled, self.status):
             self._trial(self.inbox, other)
         self.identity = identity(self.root)
+        if not self.done.is_relative_to(self.root):
+            self._done_identity, self._done_mount = identity(self.done), volume_of(self.done).mount
+
+    def looks_lost(self) -> bool:
+        """Is the root an empty folder, such as a mount point without its share? To be asked before `prepare`."""
+        return not any(os.path.lexists(folder) for folder in (self.inbox, self.active, self.status))
+
+    def keep_watch(self) -> None:
+        """From now on nothing is done below the root, or below a done/ elsewhere, while it is not what it was."""
+        disk.guard(self.root, self._guard)
+        if self._done_identity is not None:
+            disk.guard(self.done, self._guard)
+
+    def end_watch(self) -> None:
+        disk.unguard(self.root)
+        disk.unguard(self.done)
+        self._prober.stop()
+
+    def _guard(self) -> None:
+        trouble = self._trouble()
+        if trouble is not None:
+            raise disk.Away(errno.ENODEV, trouble, str(self.root))
 
     def _all(self) -> tuple[Path, ...]:
         return (self.inbox, self.active, self.done, self.failed, self.cancelled, self.status)
@@ -129,30 +167,52 @@ class Folders:
             ) from None
 
     def health(self) -> Failure | None:
-        """Is the root still the one we started on? Gone is not empty: nothing may be concluded while it is away."""
+        """Is the root still the one we started on? Gone is not empty: nothing may be concluded while it is away.
+
+        Asked in a thread of its own: a share that hangs must not hang who asks.
+        """
         try:
-            found = identity(self.root)
-        except OSError as error:
-            return fail(Code.SHARE_OFFLINE, f"{self.root} cannot be reached: {error.strerror or error}")
-        if self.identity is not None and found != self.identity:
-            if not self._is_ours_again():
-                return fail(
-                    Code.SHARE_OFFLINE,
-                    f"{self.root} is not the folder it was: another disk, or an empty mount point, stands in its place",
-                )
-            self.identity = found
+            trouble = self._prober.ask(self._trouble_or_missing)
+        except TimeoutError:
+            trouble = f"{self.root} does not answer: the share hangs"
+        return None if trouble is None else fail(Code.SHARE_OFFLINE, trouble)
+
+    def _trouble_or_missing(self) -> str | None:
+        trouble = self._trouble()
+        if trouble is not None:
+            return trouble
         for folder in (self.inbox, self.active, self.status):
             try:
                 os.stat(folder)
             except OSError as error:
-                return fail(Code.SHARE_OFFLINE, f"{folder} cannot be reached: {error.strerror or error}")
+                return f"{folder} cannot be reached: {error.strerror or error}"
+        return None
+
+    def _trouble(self) -> str | None:
+        """What keeps us from using the root now, in words."""
+        try:
+            found = identity(self.root)
+            elsewhere = identity(self.done) if self._done_identity is not None else None
+        except OSError as error:
+            return f"{error.filename or self.root} cannot be reached: {error.strerror or error}"
+        if self.identity is not None and found != self.identity:
+            if not self._is_ours_again():
+                return (
+                    f"{self.root} is not the folder it was: another disk, or an empty mount point, stands in its place"
+                )
+            self.identity = found
+        if elsewhere != self._done_identity:
+            if volume_of(self.done).mount != self._done_mount:
+                return f"{self.done} is not the folder it was: the disk that was mounted there is not there now"
+            self._done_identity = elsewhere
         return None
 
     def _is_ours_again(self) -> bool:
-        # A share mounted anew has another device number; its own folders say whether it is the same one.
-        return all(folder.is_dir() for folder in (self.inbox, self.active, self.status)) and (
-            self.status / "service.json"
-        ).is_file()
+        # A share mounted anew has another device number; what was written there last says whether it is the same one.
+        if not all(folder.is_dir() for folder in (self.inbox, self.active, self.status)):
+            return False
+        beat = read_beat(self.status / "service.json")
+        return beat is not None and beat["instance"] in self.instances
 
     # -- where a job lies -----------------------------------------------------------------------------------
 
@@ -244,15 +304,16 @@ class Folders:
             except OSError:
                 pass  # the next start brings it
 
-    def bring_sidecar(self, job: Job, folder: Path) -> bool:
-        """Move a job's sidecar from the inbox into its folder. True if it is there now."""
+    def bring_sidecar(self, job: Job, folder: Path, *, newer: bool = False) -> bool:
+        """Move a job's sidecar from the inbox into its folder. True if it is there now. `newer`: its owner saved it
+        again, so it takes the place of the one there."""
         if job.sidecar is None:
             return False
         source, target = self.inbox_folder(job.sub) / job.sidecar, folder / job.sidecar
-        if target.exists():
+        if target.exists() and not newer:
             return True
         try:
-            disk.rename(source, target)
+            (disk.replace if newer else disk.rename)(source, target)
         except OSError:
             return False  # read before; the next start brings it
         return True
@@ -272,7 +333,8 @@ class Folders:
         return all([disk.remove_tree(path) for path in left])
 
     def clear_leftovers(self, job_folder: Path, job: Job) -> None:
-        """Remove what a cut-off closing left in a job's folder: all but what was dropped or returned with it."""
+        """Remove what a cut-off closing left in a job's folder: all but what was dropped or returned with it, and
+        whatever might have been (a sidecar that a lost record does not name)."""
         kept = {job.file, job.sidecar, "bundle", "before"}
         try:
             left = [entry for entry in os.scandir(job_folder) if entry.name not in kept]
@@ -280,18 +342,34 @@ class Folders:
             return
         for entry in left:
             path = Path(entry.path)
-            disk.remove_tree(path) if entry.is_dir(follow_symlinks=False) else disk.remove(path)
+            if entry.is_dir(follow_symlinks=False):
+                disk.remove_tree(path)
+            elif entry.name.endswith(STATUS_SUFFIX) or not entry.name.lower().endswith(_DROPPED):
+                disk.remove(path)
+
+    def clear_half_written(self, folder: Path) -> None:
+        """Remove what a killed writer left in a folder of ours."""
+        try:
+            left = [Path(entry.path) for entry in os.scandir(folder) if disk.is_half_written(entry.name)]
+        except OSError:
+            return
+        for path in left:
+            disk.remove(path)
 
     # -- closing --------------------------------------------------------------------------------------------
 
     def open_closing(self, job: Job) -> Path:
-        """The folder in which this job is closed: its own in active/, or a hidden one for a job that never began."""
-        if job.begun:
-            return self.absolute(job.folder)
-        parent = self.active / job.sub if job.sub else self.active
-        folder = parent / f"{_CLOSING}{job.id}"
+        """The folder in which this job is closed: its own in active/, or a hidden one for a job that never began, or
+        whose folder somebody took away."""
+        if job.begun and (folder := self.absolute(job.folder)).is_dir():
+            return folder
+        folder = self.closing_folder(job)
         disk.mkdirs(folder)
         return folder
+
+    def closing_folder(self, job: Job) -> Path:
+        """Where a job that never began is closed."""
+        return (self.active / job.sub if job.sub else self.active) / f"{_CLOSING}{job.id}"
 
     def bring_files(self, job: Job, folder: Path) -> None:
         """Move the files of a job that never began into its closing folder. Raises `Busy`.
@@ -322,55 +400,149 @@ class Folders:
             parent / candidate for candidate in naming.candidates(name) if not os.path.lexists(parent / candidate)
         )
 
-    def close(self, folder: Path, target: Path) -> None:
+    def close(self, folder: Path, target: Path, job_id: str) -> bool:
         """One rename: the whole job folder appears at its target. Raises `Busy`, and FileExistsError if somebody
-        took the name in between."""
+        took the name in between. False where it was copied, and the original could not be removed yet."""
+        hidden = self._hidden(target, job_id)
+        if hidden != folder:
+            disk.remove_tree(hidden)  # of a copy that was cut off
         try:
             disk.rename(folder, target)
         except FileExistsError:
             raise
         except OSError as error:
             if error.errno == errno.EXDEV:
-                self.close_by_copy(folder, target)
-            elif disk.is_busy(error):
+                return self.close_by_copy(folder, target, job_id)
+            if disk.is_busy(error):
                 raise Busy(folder, error) from None
-            else:
-                raise
+            raise
+        return True
 
-    def close_by_copy(self, folder: Path, target: Path) -> None:
+    def close_by_copy(self, folder: Path, target: Path, job_id: str) -> bool:
         """For done/ on another volume, and for a folder that somebody keeps open: copy to a hidden sibling of the
-        target, flush, rename that, then remove the original."""
-        hidden = target.parent / f"{_CLOSING}{target.name[:100]}"
+        target, flush, rename that, then remove the original. False if that could not be removed yet."""
+        hidden = self._hidden(target, job_id)
         disk.remove_tree(hidden)
         disk.copy_tree(folder, hidden)
         disk.flush_folder(hidden)
         disk.rename(hidden, target)
-        disk.remove_tree(folder)
+        disk.flush_folder(target.parent)
+        return disk.remove_tree(folder)
+
+    @staticmethod
+    def _hidden(target: Path, job_id: str) -> Path:
+        # Named by the job: another start, to another free name, finds and removes what this one left.
+        return target.parent / f"{_CLOSING}{job_id}"
 
     # -- looking around at start ----------------------------------------------------------------------------
 
+    def jobs_in_active(self) -> Iterator[tuple[Path, list[str]]]:
+        """Every job's folder in active/, with the names of the files in it. What lies deeper is the job's own."""
+        for place, folders, names in os.walk(self.active):
+            path = Path(place)
+            if path != self.active and self._is_job_folder(path, folders, names):
+                folders[:] = []
+                yield path, names
+
+    @staticmethod
+    def _is_job_folder(path: Path, folders: list[str], names: list[str]) -> bool:
+        if path.name.startswith(_CLOSING) or any(name.startswith(_ATTEMPT) for name in folders):
+            return True
+        if any(is_our_own(name) or is_job_file(name) for name in names):
+            return True
+        return "bundle" in folders and _is_bundle(path / "bundle")
+
     def closings(self) -> list[Closing]:
-        """Folders in active/ whose end is decided but which have not arrived; empty leftovers are removed."""
+        """Folders in active/ whose end is decided but which have not arrived."""
         found = []
-        for folder, folders, names in os.walk(self.active):
-            path = Path(folder)
-            folders[:] = [name for name in folders if not name.startswith(_ATTEMPT) and not _is_bundle(path / name)]
+        for path, names in self.jobs_in_active():
             status = final_status(path, names)
             if status is not None:
                 found.append(Closing(folder=path, status=status))
-            elif path.name.startswith(_CLOSING) and not names:
-                _rmdir_quietly(path)
         return found
 
-    def job_folders(self, top: Path) -> list[tuple[Path, dict[str, Any]]]:
+    def sweep_active(self) -> None:
+        """Remove what only a crash leaves in active/: closings that never began, and empty folders."""
+        for path, names in list(self.jobs_in_active()):
+            if path.name.startswith(_CLOSING) and self._holds_only_ours(path, names):
+                disk.remove_tree(path)
+        for place, _, _ in os.walk(self.active, topdown=False):
+            if Path(place) != self.active and not os.listdir(place):
+                _rmdir_quietly(Path(place))
+
+    @staticmethod
+    def _holds_only_ours(path: Path, names: list[str]) -> bool:
+        # The final status comes before anybody's file: without it, none has come. One that cannot be read stays.
+        if any(name.endswith(STATUS_SUFFIX) for name in names):
+            return False
+        return all(is_our_own(name) or disk.is_half_written(name) for name in names) and len(names) == len(
+            os.listdir(path)
+        )
+
+    def sweep_half_written(self) -> None:
+        """Remove what killed writers left beside status files, and what a cut-off retry left in the inbox."""
+        for top in (self.status, self.inbox):
+            for place, folders, names in os.walk(top):
+                for name in names:
+                    if disk.is_half_written(name) and _is_ours_beside(name, top == self.inbox):
+                        disk.remove(Path(place) / name)
+                for name in folders:
+                    if top == self.inbox and _RETRY.match(name):
+                        disk.remove_tree(Path(place) / name)
+                folders[:] = [
+                    name for name in folders if not name.startswith(".") and not _is_bundle(Path(place) / name)
+                ]
+
+    def job_folders(self, top: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         """All folders below `top` that hold a status file of ours, with what it says."""
-        found = []
         for folder, folders, names in os.walk(top):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [name for name in folders if not name.startswith(".") and not _is_bundle(Path(folder) / name)]
             for name in names:
                 if name.endswith(STATUS_SUFFIX) and (status := read_status(Path(folder) / name)) is not None:
-                    found.append((Path(folder), status))
-        return found
+                    yield Path(folder), status
+
+
+_STALE = "the answer to an older question"
+
+
+class Prober:
+    """Asks one question at a time in a thread of its own, and waits only so long for the answer."""
+
+    def __init__(self, limit: float = 20.0) -> None:
+        self.limit = limit
+        self._asked: queue.SimpleQueue[Callable[[], str | None] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._hanging = False
+        self._one = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, question: Callable[[], str | None]) -> str | None:
+        """The answer. Raises TimeoutError while there is none; who asks again then does not wait long."""
+        with self._one:
+            answer = self._ask(question)
+            return self._ask(question) if answer is _STALE else answer
+
+    def _ask(self, question: Callable[[], str | None]) -> str | None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="health", daemon=True)
+            self._thread.start()
+        if not self._hanging:
+            self._asked.put(question)
+        try:
+            answer = self._answers.get(timeout=min(self.limit, 0.2) if self._hanging else self.limit)
+        except queue.Empty:
+            self._hanging = True
+            raise TimeoutError from None
+        was_hanging, self._hanging = self._hanging, False
+        return _STALE if was_hanging else answer
+
+    def stop(self) -> None:
+        self._asked.put(None)
+        self._thread = None
+
+    def _work(self) -> None:
+        while (question := self._asked.get()) is not None:
+            self._answers.put(question())
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
@@ -394,6 +566,23 @@ def final_status(folder: Path, names: list[str]) -> dict[str, Any] | None:
             if status is not None and status["state"] in (State.COMPLETED, State.FAILED, State.CANCELLED):
                 return status
     return None
+
+
+def is_our_own(name: str) -> bool:
+    """Is this a file that we write into a job's folder when it is closed?"""
+    return name.endswith((STATUS_SUFFIX, ".log")) or name == "WHY.txt"
+
+
+def is_job_file(name: str) -> bool:
+    """May this be the file that a job was dropped as?"""
+    return (
+        name.lower().endswith((".json", ".yaml", ".yml", ".zip")) and not name.startswith(".") and not is_our_own(name)
+    )
+
+
+def _is_ours_beside(name: str, in_inbox: bool) -> bool:
+    # In the inbox other programs write beside too: only what has one of our own names is ours.
+    return not in_inbox or any(part in name for part in (".WHY.txt.", ".hold.", "_PAUSE.", ".json.", ".yaml."))
 
 
 def identity(path: Path) -> tuple[int, int]:

@@ -58,12 +58,27 @@ def unpack(folder: Path, back: Returned, target: Path, *, bundle_name: str) -> s
     rest = target / f"{BEFORE}{name}"
     if rest != folder:
         disk.rename(folder, rest)
+    _bring(rest, back, target, dropped, name)
+    return name
+
+
+def go_on(rest: Path) -> str | None:
+    """Go on with an `unpack` that was cut off. The id of the job that has come back, or None if `rest` is not ours."""
+    status = next((found for path in rest.glob(f"*{STATUS_SUFFIX}") if (found := read_status(path)) is not None), None)
+    if status is None:
+        return None
+    back, name = read(rest), rest.name.removeprefix(BEFORE)
+    if back is not None and not os.path.lexists(rest.parent / name):
+        _bring(rest, back, rest.parent, name if back.job == "bundle" else back.job, name)
+    return str(status["id"])
+
+
+def _bring(rest: Path, back: Returned, target: Path, dropped: str, name: str) -> None:
     if back.sidecar is not None and (rest / back.sidecar).is_file():
         sidecar = _sidecar_name(back.sidecar, dropped, name)
         if not os.path.lexists(target / sidecar):
             disk.rename(rest / back.sidecar, target / sidecar)
     disk.rename(rest / back.job, target / name)
-    return name
 
 
 def _sidecar_name(sidecar: str, dropped: str, name: str) -> str:
