@@ -116,7 +116,7 @@ class Control:
         """Take the mark away; a person's release also beats the sidecar's hold."""
         job = self._waiting(job_id, "released")
         for mark in self.marks_of(job, naming.Order.HOLD):
-            disk.remove_tree(mark) if mark.is_dir() else disk.remove(mark)
+            _take_away(mark)
         released = self._ledger.note(
             job.id, f"released by {by}", marked_hold=False, released=True, held_because=None, interrupted=0
         )
@@ -173,20 +173,20 @@ class Control:
         self._gate.pause(True)
 
     def resume(self) -> None:
-        for entry in list(os.scandir(self._folders.inbox)):
-            control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
-            if control is not None and control.order is naming.Order.PAUSE:
-                path = Path(entry.path)
-                disk.remove_tree(path) if entry.is_dir(follow_symlinks=False) else disk.remove(path)
+        with os.scandir(self._folders.inbox) as entries:
+            marks = [Path(entry.path) for entry in entries if _is_pause(entry)]
+        for mark in marks:
+            _take_away(mark)
         self._gate.pause(False)
 
     def drain(self) -> None:
         self._gate.drain()
 
-    def stop(self) -> None:
-        """End the running render, put it back, and leave the queue paused for the next start."""
+    def stop(self, *, now: bool = False) -> None:
+        """End the running render, put it back, and leave the queue paused for the next start. `now`: without giving
+        the render time to end by itself."""
         self._make_mark(self._folders.inbox / PAUSE)
-        self._gate.stop()
+        self._gate.stop(put_back=True, now=now)
 
     def _make_mark(self, path: Path) -> None:
         try:
@@ -196,11 +196,28 @@ class Control:
 
     def cancel_all(self, *, by: str) -> list[Job]:
         """Cancel every job that has not begun."""
-        return [
-            self.cancel(job.id, by=by)
-            for job in self._ledger.live()
-            if not job.begun and job.state is not State.RENDERING
-        ]
+        done = []
+        with self._ledger.together():
+            for job in self._ledger.live():
+                if not job.begun and job.state is not State.RENDERING:
+                    done.append(self.cancel(job.id, by=by))
+        return done
+
+
+def _is_pause(entry: os.DirEntry[str]) -> bool:
+    control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
+    return control is not None and control.order is naming.Order.PAUSE
+
+
+def _take_away(mark: Path) -> None:
+    """Remove a mark. A folder with something in it is somebody's, and is never emptied."""
+    if mark.is_symlink() or not mark.is_dir():
+        disk.remove(mark)
+        return
+    try:
+        disk.rmdir(mark)
+    except OSError:
+        raise Denied(f"{mark.name} in the inbox is a folder with something in it; empty it and take it away") from None
 
 
 def is_meant(target: str, job: Job) -> bool:

@@ -50,6 +50,8 @@ class Gate:
         self.paused = False
         self.draining = False
         self.stopping = False
+        self.put_back = False  # a person said stop: the running render is put back, whatever `shutdown` says
+        self.at_once = False  # and is given no time to end by itself
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Hear that something about the gate changed. Never blocks."""
@@ -75,7 +77,10 @@ class Gate:
             logger.info("draining: the running render is finished, then the service ends")
             self._changed()
 
-    def stop(self) -> None:
+    def stop(self, *, put_back: bool = False, now: bool = False) -> None:
+        """The service ends."""
+        self.put_back |= put_back
+        self.at_once |= now
         if not self.stopping:
             self.stopping = True
             self._changed()

@@ -24,7 +24,6 @@ from watchrender.core.job import Form, Job
 from watchrender.core.policy import Allowance, Facts, Policy
 from watchrender.core.settings import Settings
 from watchrender.core.settle import Completeness
-from watchrender.core.states import State
 from watchrender.core.textual import shown
 from watchrender.ledger.ledger import Ledger
 from watchrender.render import document
@@ -101,6 +100,11 @@ class Judge:
     def is_yaml_job(self, data: bytes) -> bool:
         return jobfile.is_yaml_job(data)
 
+    @staticmethod
+    def digest(data: bytes) -> str:
+        """What tells one content of a job file from another."""
+        return _digest(data)
+
     def completeness(self, data: bytes, name: str) -> Completeness:
         return jobfile.completeness(data, name)
 
@@ -158,6 +162,7 @@ class Judge:
         settled = self.settle_settings(job, sidecar, text)
         if isinstance(settled, Failure):
             return settled
+        settled["settings"]["has_data"] = _has_data(text.document)
         merged = merged_settings(settled["settings"])
         fields = settled | self._told(job, text, digest, base)
         facts = self._facts(job, source, base)
@@ -347,10 +352,10 @@ class Judge:
             default=self._config.queue.default_priority,
         )
 
-    def first_priority(self, sub: str, name: str) -> dict[str, Any]:
+    def first_priority(self, sub: str, name: str, *, is_dir: bool = False) -> dict[str, Any]:
         """What a name and a folder say, before anything is read."""
         value, origin = priority.resolve(
-            filename=naming.parse_name(name).priority,
+            filename=naming.parse_name(name, is_dir=is_dir).priority,
             folder=priority.of_folder(sub, self._config.queue.folder_priorities),
             default=self._config.queue.default_priority,
         )
@@ -370,34 +375,40 @@ class Judge:
 
     # -- a newer drop in place of an older ------------------------------------------------------------------
 
-    def superseded(self, job: Job, judged: Judged) -> list[Job]:
+    def superseded(self, job: Job) -> list[Job]:
         """The older jobs that this one takes the place of."""
-        if self._ledger is None:
-            return []
-        others = [other for other in self._ledger.live() if other.id != job.id and other.arrival < job.arrival]
-        named = judged.settings.supersedes
-        found = [other for other in others if named is not None and naming.fold(other.key) == naming.fold(named)]
         mode = self._config.queue.supersede
-        if mode == "same-job":
-            found += [other for other in others if self._same_name(job, other)]
-        elif mode == "same-project" and not _has_data(judged.text.document):
-            found += [other for other in others if self._same_project(job, other)]
+        named = merged_settings(job.settings).supersedes
+        if self._ledger is None or (named is None and mode == "off"):
+            return []
+        found = [other for other in (self._named(job, named),) if other is not None]
+        if mode != "off":
+            older = [other for other in self._ledger.live_in(job.sub) if other.arrival < job.arrival]
+            # Files first seen in one scan belong together: none of them is the newer one.
+            older = [other for other in older if other.created_at != job.created_at and not other.cancel_requested]
+            is_same = _is_same_job if mode == "same-job" else _is_same_project
+            found += [other for other in older if is_same(job, other)]
         return list({other.id: other for other in found}.values())
 
-    @staticmethod
-    def _same_name(job: Job, other: Job) -> bool:
-        ours, theirs = (naming.parse_name(found.file, is_dir=found.form is Form.BUNDLE).name for found in (job, other))
-        return other.sub == job.sub and naming.fold(ours) == naming.fold(theirs)
+    def _named(self, job: Job, named: str | None) -> Job | None:
+        """The job that `supersedes: KEY` means: its key, or its name in the same sub-folder."""
+        if named is None or self._ledger is None:
+            return None
+        key = named.strip("/")
+        found = self._ledger.live_by_key(key) or self._ledger.live_by_key(f"{job.sub}/{key}")
+        return found if found is not None and found.id != job.id else None
 
-    @staticmethod
-    def _same_project(job: Job, other: Job) -> bool:
-        same = (other.sub, other.template_path, other.composition) == (job.sub, job.template_path, job.composition)
-        return (
-            same
-            and other.state in (State.QUEUED, State.RENDERING)
-            and other.created_at != job.created_at  # first seen in one scan: they belong together
-            and not other.settings.get("has_data")
-        )
+
+def _is_same_job(job: Job, other: Job) -> bool:
+    ours, theirs = (naming.parse_name(found.file, is_dir=found.form is Form.BUNDLE).name for found in (job, other))
+    return naming.fold(ours) == naming.fold(theirs)
+
+
+def _is_same_project(job: Job, other: Job) -> bool:
+    """The same template and composition; jobs that fill in data are no versions of one another."""
+    if job.template_path is None or job.settings.get("has_data") or other.settings.get("has_data"):
+        return False
+    return (other.template_path, other.composition) == (job.template_path, job.composition)
 
 
 def policy_of(config: Config) -> Policy:

@@ -5,13 +5,21 @@ Every letter says what happened, where exactly, what to do, whether it will be t
 
 from __future__ import annotations
 
+import difflib
 import textwrap
+from collections.abc import Sequence
 
 from watchrender.core.failure import Failure, Kind
 from watchrender.core.job import Form, Job
 from watchrender.core.states import State
 
 LONELY_SIDECAR = "settings without a job"
+EMPTY_SIDECAR = "an empty settings file: it is still being written, or has nothing in it"
+LONE_PROJECT = "a project without a job: see the WHY.txt beside it"
+NO_JOB_FILE = "not a job file (.json, .yaml, .zip or a folder with job.json)"
+NOT_PLAIN = "a link, pipe, socket or device; watchrender opens only plain files and folders"
+UNREADABLE_FOLDER = "this folder may not be read by the service's user"
+EMPTY_RETURN = "a job's folder without its job file; drop the job file itself to render it again"
 _WIDTH = 92
 
 
@@ -115,15 +123,22 @@ def lone_project(name: str) -> str:
     )
 
 
-def no_such_job(file: str, target: str, over: str | None) -> str:
+def order_denied(file: str, words: str) -> str:
+    """The letter for an order that cannot be done as things stand."""
+    return f"{file} did nothing: {words}.\n"
+
+
+def no_such_job(file: str, target: str, over: str | None, names: Sequence[str] = ()) -> str:
     """The letter for an order that names no job."""
     if over is not None:
         return (
             f"{file} did nothing: the job {target} is already {over}.\n\n"
             f"To render it again, drag its folder back into the inbox, or run: watchrender retry {target}\n"
         )
+    near = difflib.get_close_matches(target.lower(), by_lower := {name.lower(): name for name in names}, n=1)
+    meant = f" Did you mean {by_lower[near[0]]}?" if near else ""
     return (
-        f"{file} did nothing: there is no job called {target} here that waits or renders.\n\n"
+        f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}\n\n"
         "Write the job's name as it stands in status/ (without .json), in the same sub-folder of the inbox that the\n"
         "job was dropped in. `watchrender list` shows all names.\n"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from watchrender.core.naming import fold
+
 
 def resolve(
     *,
@@ -33,8 +35,10 @@ def resolve(
 
 def of_folder(sub: str, priorities: Mapping[str, int]) -> int | None:
     """The priority of a sub-folder: its own, else that of the nearest folder above it."""
-    while sub:
-        if sub in priorities:
-            return priorities[sub]
+    known = {fold(name.strip("/")): priority for name, priority in priorities.items()}
+    sub = fold(sub)
+    while known and sub:
+        if sub in known:
+            return known[sub]
         sub = sub.rpartition("/")[0]
     return None

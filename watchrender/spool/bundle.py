@@ -103,14 +103,14 @@ def look(names: Iterable[str]) -> Shape | Failure:
 
 def is_bundle(folder: Path) -> bool:
     """Is there a job at the top of this folder, and no status file of a returned one? Raises OSError."""
-    shape = look(_plain_files(folder))
+    shape = look(plain_files(folder))
     return isinstance(shape, Failure) or shape.is_bundle
 
 
 def job_name(folder: Path) -> str | Failure:
     """The name of a bundle's job file."""
     try:
-        shape = look(_plain_files(folder))
+        shape = look(plain_files(folder))
     except OSError as error:
         return fail(Code.JOB_UNREADABLE, f"{folder.name} cannot be read: {error.strerror or error}")
     if isinstance(shape, Failure):
@@ -203,7 +203,8 @@ def unpack(
 # -- a folder ---------------------------------------------------------------------------------------------------
 
 
-def _plain_files(folder: Path) -> list[str]:
+def plain_files(folder: Path) -> list[str]:
+    """The names of the files at the top of a folder, links not followed. Raises OSError."""
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
 

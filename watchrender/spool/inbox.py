@@ -1,6 +1,7 @@
-"""What is known of each thing in the inbox between two scans: when it was seen, how it looked, whose it is.
+"""What is known of each thing in the inbox between two looks: when it was seen, how it looked, whose it is.
 
-The memory of intake; it holds no decisions. One `Entry` per name; fifty thousand of them must stay cheap.
+The memory of intake; it holds no decisions. One `Entry` per name, fifty thousand of them must stay cheap, and what
+is quiet must cost nothing: whatever has something due is in one of the small sets of `Inbox`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from watchrender.core import naming
 from watchrender.spool.watcher import Look
 
 
@@ -24,7 +26,7 @@ class Role(StrEnum):
     OTHER = "other"
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Entry:
     """One name in the inbox."""
 
@@ -33,28 +35,31 @@ class Entry:
     is_dir: bool
     role: Role = Role.NEW
     job_id: str | None = None
-    seen_at: float = 0.0  # monotonic: first seen
+    seen_at: float = 0.0  # monotonic: first seen; the same for all of one scan
+    created_at: str = ""  # the same moment as a stamp
+    arrival: int = 0  # its place among all that came
     stamp: tuple[int, int, int] | None = None
     changed_at: float = 0.0  # monotonic: when it was last seen to look different
     looked_at: float = 0.0
+    due: float = 0.0  # monotonic: the next time something is to be done about it, while it is restless
     gone_at: float | None = None  # monotonic: first direct look that did not find it
-    digest_of_tree: int = 0  # folders: what the whole tree looked like
-    why: str = ""  # role OTHER: why it is ignored
-    done: bool = False  # role NEW, LETTER: nothing more to decide until it changes
+    read_at: float | None = None  # monotonic: taken at first sight then; its time may not tell a save just after
+    obeyed: bool = False  # an order that is done and could not be removed yet
 
     @property
-    def place(self) -> tuple[str, str]:
-        return self.sub, self.name
+    def place(self) -> str:
+        """Where it lies, as people say it."""
+        return f"{self.sub}/{self.name}" if self.sub else self.name
 
     def saw(self, look: Look, now: float) -> bool:
         """Remember a look. True if it looks different from the last one."""
         self.looked_at = now
         self.gone_at = None
-        if self.stamp == look.stamp:
+        before, self.stamp = self.stamp, look.stamp
+        # The inode is kept, not compared: some shares invent a new one at each look.
+        if before is not None and before[:2] == look.stamp[:2]:
             return False
-        self.stamp = look.stamp
         self.changed_at = now
-        self.done = False
         return True
 
     def unchanged_for(self, now: float) -> float:
@@ -63,38 +68,94 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Inbox:
-    """All entries, by sub-folder and name."""
+    """All entries, by sub-folder and name, by job, and by the names that settings and orders call them."""
 
     subs: dict[str, dict[str, Entry]] = field(default_factory=dict)
     by_job: dict[str, Entry] = field(default_factory=dict)
+    restless: dict[Entry, None] = field(default_factory=dict)  # something is due
+    gone: dict[Entry, None] = field(default_factory=dict)  # jobs whose file was not found at the last look
+    controls: dict[Entry, None] = field(default_factory=dict)
+    loose: dict[Entry, None] = field(default_factory=dict)  # sidecars whose owner is to be found
+    changed: bool = True  # something came or went since this was last set to False
+    _called: dict[str, dict[str, Entry | tuple[Entry, ...]]] = field(default_factory=dict)
 
     def get(self, sub: str, name: str) -> Entry | None:
         return self.subs.get(sub, {}).get(name)
 
     def add(self, entry: Entry) -> Entry:
         self.subs.setdefault(entry.sub, {})[entry.name] = entry
+        self.changed = True
         if entry.job_id is not None:
-            self.by_job[entry.job_id] = entry
+            self.own(entry, entry.job_id)
         return entry
 
     def own(self, entry: Entry, job_id: str) -> None:
-        entry.role = Role.JOB
-        entry.job_id = job_id
+        """This entry is the file of that job from now on."""
+        entry.role, entry.job_id = Role.JOB, job_id
         self.by_job[job_id] = entry
+        self.call(entry)
+        self.changed = True
 
     def drop(self, entry: Entry) -> None:
+        """Whatever shows up under its name is a new thing."""
         names = self.subs.get(entry.sub)
         if names is not None and names.get(entry.name) is entry:
             del names[entry.name]
+            if not names:
+                del self.subs[entry.sub]
         if entry.job_id is not None and self.by_job.get(entry.job_id) is entry:
             del self.by_job[entry.job_id]
+        for members in (self.restless, self.gone, self.controls, self.loose):
+            members.pop(entry, None)
+        self._uncall(entry)
+        self.changed = True
 
     def forget_job(self, job_id: str) -> None:
-        """The job has left the inbox (claimed, closed): whatever shows up under its name is a new thing."""
-        entry = self.by_job.pop(job_id, None)
+        """The job has left the inbox (claimed, closed)."""
+        entry = self.by_job.get(job_id)
         if entry is not None:
             self.drop(entry)
 
     def __iter__(self) -> Iterator[Entry]:
-        for names in self.subs.values():
+        for names in list(self.subs.values()):
             yield from list(names.values())
+
+    # -- by name --------------------------------------------------------------------------------------------
+
+    def call(self, entry: Entry) -> None:
+        """Let it be found by the names that a sidecar or an order may call it."""
+        names = self._called.setdefault(entry.sub, {})
+        for alias in aliases(entry.name, is_dir=entry.is_dir):
+            known = names.get(alias, ())
+            others = known if isinstance(known, tuple) else (known,)
+            if entry not in others:
+                names[alias] = (*others, entry) if others else entry
+
+    def _uncall(self, entry: Entry) -> None:
+        names = self._called.get(entry.sub)
+        if names is None:
+            return
+        for alias in aliases(entry.name, is_dir=entry.is_dir):
+            known = names.get(alias, ())
+            left = tuple(other for other in (known if isinstance(known, tuple) else (known,)) if other is not entry)
+            if left:
+                names[alias] = left if len(left) > 1 else left[0]
+            else:
+                names.pop(alias, None)
+        if not names:
+            del self._called[entry.sub]
+
+    def called(self, sub: str, *words: str) -> list[Entry]:
+        """The jobs, and what may become a job or a sidecar, that one of these names may mean."""
+        names = self._called.get(sub, {})
+        found: dict[Entry, None] = {}
+        for word in words:
+            known = names.get(word, ())
+            found.update(dict.fromkeys(known if isinstance(known, tuple) else (known,)))
+        return list(found)
+
+
+def aliases(name: str, *, is_dir: bool = False) -> set[str]:
+    """What a file or folder may be called: its stem, and its name without the mark."""
+    stem = naming.fold(naming.stem_of(name, is_dir=is_dir))
+    return {stem, naming.fold(naming.parse_name(name, is_dir=is_dir).name)}

@@ -6,12 +6,16 @@ Of a returned status file only `id` and `files` (bare names) are believed: anybo
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchrender import disk
 from watchrender.core import naming
 from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, read_status
+
+_ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +29,32 @@ class Returned:
 
 def read(folder: Path) -> Returned | None:
     """Is this folder a returned job? None where no status file of ours, or no job file, is in it."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(STATUS_SUFFIX))
-    except OSError:
-        return None
-    for name in names:
+    for name in _status_names(folder):
         status = read_status(folder / name)
         files = status.get("files") if status is not None else None
-        if status is None or not isinstance(files, dict):
+        if status is None or not isinstance(files, dict) or not _ID.fullmatch(status["id"]):
             continue
         job = _bare(files.get("job"))
         if job is not None and os.path.lexists(folder / job) and not (folder / job).is_symlink():
             return Returned(id=str(status["id"]), job=job, sidecar=_bare(files.get("sidecar")))
     return None
+
+
+def is_ours(folder: Path, names: Iterable[str] | None = None) -> bool:
+    """Is there a status file of ours in this folder? `names`: the files to ask, where they are known."""
+    return any(read_status(folder / name) is not None for name in (_status_names(folder) if names is None else names))
+
+
+def _status_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.name.endswith(STATUS_SUFFIX) and entry.is_file(follow_symlinks=False)
+            )
+    except OSError:
+        return []
 
 
 def _bare(name: object) -> str | None:
@@ -91,7 +108,7 @@ def _sidecar_name(sidecar: str, dropped: str, name: str) -> str:
 
 def _free(folder: Path, name: str) -> str:
     stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
-    for candidate in naming.candidates(stem):
+    for candidate in naming.candidates(naming.fit(stem)):
         full = f"{candidate}{dot}{suffix}"
         if not os.path.lexists(folder / full) and not os.path.lexists(folder / f"{BEFORE}{full}"):
             return full

@@ -2,17 +2,18 @@
 
 Every operating system loses events (a queue overflows, a share has none, a folder was mounted anew), so an event only
 says "look now". A scan reads names; only what is new, hinted at or due for a look is asked for its size and time, and
-always by `os.stat` on the file itself, because a listing may be stale for a file that is being written.
-A share that is gone blocks for a minute: the scan runs in a thread of its own with a limit.
+always by a look at the file itself, because a listing may be stale for a file that is being written.
+A share that is gone blocks for a minute or for ever: looks are done in a thread of their own, with a limit (`Aside`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import queue
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,18 +55,40 @@ def look(path: Path) -> Look | None:
     )
 
 
+def read(path: Path, limit: int) -> tuple[bytes, Look] | None:
+    """The first `limit` bytes of a file and how it looked, by one open: never through a link, never waiting on a pipe.
+
+    None: it is gone, or it changed while it was read. Other refusals are raised."""
+    try:
+        with open(path, "rb", opener=_nofollow) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            data = file.read(limit)
+            after = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return None  # a link, or a pipe or socket, has taken its place
+        raise
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return None
+    if len(data) != min(limit, after.st_size):
+        return None
+    return data, Look(size=after.st_size, mtime_ns=after.st_mtime_ns, inode=after.st_ino, is_dir=False, regular=True)
+
+
+def _nofollow(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
 @dataclass(kw_only=True)
 class Listing:
     """The names in the inbox: sub-folder → name → is it a folder?"""
 
     subs: dict[str, dict[str, bool]] = field(default_factory=dict)
-    seconds: float = 0.0
     refused: list[str] = field(default_factory=list)  # folders we may not read
-
-    def items(self) -> Iterator[tuple[str, str, bool]]:
-        for sub, names in self.subs.items():
-            for name, is_dir in names.items():
-                yield sub, name, is_dir
 
 
 class IsSub(Protocol):
@@ -74,11 +97,12 @@ class IsSub(Protocol):
     def __call__(self, sub: str) -> bool: ...
 
 
-def scan(inbox: Path, is_sub: IsSub) -> Listing:
+def scan(inbox: Path, is_sub: IsSub, alive: Callable[[], None] = lambda: None) -> Listing:
     """Read the names in the inbox and in its known sub-folders. Raises OSError if the inbox itself cannot be read."""
     listing = Listing()
     waiting = [""]
     while waiting:
+        alive()
         sub = waiting.pop()
         names: dict[str, bool] = {}
         try:
@@ -99,48 +123,77 @@ def scan(inbox: Path, is_sub: IsSub) -> Listing:
     return listing
 
 
-class ScanTooSlow(OSError):
-    """The inbox did not answer in time: the share hangs."""
+class Hung(OSError):
+    """What was asked of the inbox shows no sign of life: the share hangs."""
 
 
-class Scanner:
-    """Runs scans in a thread of its own, so that a share that hangs does not hang the service."""
+class Aside:
+    """Does what may hang in a thread of its own: whoever asked goes on when there is no sign of life any more.
 
-    def __init__(self, inbox: Path, is_sub: IsSub, *, limit: float = 20.0) -> None:
-        self._inbox = inbox
-        self._is_sub = is_sub
-        self._limit = limit
-        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Listing | OSError] = queue.SimpleQueue()
-        self._running = False
+    One piece of work at a time. After one that hung, the next ask looks whether it has come back."""
+
+    #: How long an ask waits for a piece of work that hung before.
+    GLANCE = 0.2
+
+    def __init__(self, name: str, *, limit: float = 20.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self.limit = limit
+        self._clock = clock
+        self._state = threading.Condition()
+        self._work: Callable[[], Any] | None = None
+        self._answer: tuple[Any, BaseException | None] | None = None
+        self._life = 0.0
+        self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def scan(self) -> Listing:
-        """One scan. Raises OSError, and `ScanTooSlow` while one hangs."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="scan", daemon=True)
-            self._thread.start()
-        if not self._running:
-            self._running = True
-            self._asked.put(True)
-        try:
-            answer = self._answers.get(timeout=self._limit)
-        except queue.Empty:
-            raise ScanTooSlow(None, f"the inbox did not answer within {self._limit:.0f} s", str(self._inbox)) from None
-        self._running = False
-        if isinstance(answer, OSError):
-            raise answer
+    def alive(self) -> None:
+        """A sign of life, from inside the work."""
+        self._life = self._clock()
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Do it, and give what it returns or raises. Raises `Hung` while there is no sign of life."""
+        with self._state:
+            limit = self.limit if self._work is None else self.GLANCE
+            if self._work is None:
+                self._begin(work)
+            asked = self._clock()
+            while self._answer is None:
+                self._state.wait(0.05 if limit < 1 else 1.0)
+                if self._answer is None and self._clock() - max(asked, self._life) > limit:
+                    raise Hung(None, f"no answer for {self._clock() - self._life:.0f} s")
+            answer, fault = self._answer
+            self._work = self._answer = None
+        if fault is not None:
+            raise fault
         return answer
 
-    def stop(self) -> None:
-        self._asked.put(False)
+    def _begin(self, work: Callable[[], Any]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._work, self._life = work, self._clock()
+        self._state.notify_all()
 
-    def _work(self) -> None:
-        while self._asked.get():
+    def stop(self) -> None:
+        with self._state:
+            self._stopping = True
+            self._state.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._stopping or (self._work is not None and self._answer is None))
+                if self._stopping:
+                    return
+                work = self._work
+            assert work is not None
             try:
-                self._answers.put(scan(self._inbox, self._is_sub))
-            except OSError as error:
-                self._answers.put(error)
+                answer: tuple[Any, BaseException | None] = (work(), None)
+            except BaseException as fault:
+                answer = (None, fault)
+            with self._state:
+                self._answer = answer
+                self._state.notify_all()
 
 
 def _hear_at_once() -> None:
@@ -172,7 +225,7 @@ class Hints(FileSystemEventHandler):
             observer = Observer()
             observer.schedule(self, str(self._inbox), recursive=True)
             observer.start()
-        except Exception:  # watchdog raises OSError, RuntimeError or its own, by system
+        except Exception:
             return False
         self._observer = observer
         return True

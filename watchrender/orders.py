@@ -1,0 +1,219 @@
+"""Control files: what a person who has only the folder may ask, and the answers.
+
+Part of intake, on its thread. Standing marks work while they lie there; orders are done, then removed; one that names
+no job becomes a letter. An order never overtakes the file it came with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from loguru import logger
+
+from watchrender import disk
+from watchrender.control import Control, Denied, is_meant
+from watchrender.core import letters, naming
+from watchrender.core.job import Job
+from watchrender.core.naming import Order
+from watchrender.core.states import State
+from watchrender.gate import Gate
+from watchrender.ledger.ledger import Ledger
+from watchrender.spool.folders import Folders
+from watchrender.spool.inbox import Entry, Inbox, Role
+from watchrender.spool.watcher import look, read
+
+_AGAIN_SECONDS = 2.0
+
+
+class Orders:
+    """The control files of the inbox."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        ledger: Ledger,
+        control: Control,
+        gate: Gate,
+        folders: Folders,
+        ignored: dict[str, str],
+        patience: float,
+        soon: Callable[[float], None],
+    ) -> None:
+        self._inbox = inbox
+        self._ledger = ledger
+        self._control = control
+        self._gate = gate
+        self._folders = folders
+        self._ignored = ignored
+        self._patience = patience  # so long an order waits for the job that it names
+        self._soon = soon
+        self.marked = {job.id for job in ledger.live() if job.marked_hold}
+
+    def _path(self, entry: Entry) -> Path:
+        return self._folders.inbox_folder(entry.sub) / entry.name
+
+    def _lies(self, path: Path) -> bool:
+        try:
+            return look(path) is not None
+        except OSError:
+            return True
+
+    def _controls(self) -> list[tuple[Entry, naming.Control]]:
+        found = []
+        for entry in list(self._inbox.controls):
+            control = naming.control(entry.name, is_dir=entry.is_dir)
+            if control is not None:
+                found.append((entry, control))
+        return found
+
+    # -- standing marks -------------------------------------------------------------------------------------
+
+    def marks(self) -> None:
+        """_PAUSE and NAME.hold. A mark that a command laid or took away since the scan counts as it lies now."""
+        controls = self._controls()
+        pauses = [entry for entry, control in controls if control.order is Order.PAUSE and not entry.sub]
+        if self._gate.paused:
+            paused = any(map(self._lies, map(self._path, pauses))) or self._lies(self._folders.inbox / "_PAUSE")
+        else:
+            paused = any(map(self._lies, map(self._path, pauses)))
+        self._gate.pause(paused)
+        held: dict[str, Path] = {}
+        for entry, control in controls:
+            if control.order is Order.HOLD:
+                held |= {job.id: self._path(entry) for job in self._meant(entry.sub, control.target or "")}
+        for job_id in set(held) - self.marked:
+            self._hold(job_id, held[job_id])
+        for job_id in self.marked - set(held):
+            self._let_go(job_id)
+
+    def _hold(self, job_id: str, mark: Path) -> None:
+        job = self._ledger.get(job_id)
+        if job is not None and not job.over and job.state is not State.RENDERING and self._lies(mark):
+            self._ledger.note(job_id, f"held: {mark.name} lies in the inbox", marked_hold=True)
+
+    def _let_go(self, job_id: str) -> None:
+        job = self._ledger.get(job_id)
+        if job is None or job.over:
+            self.marked.discard(job_id)
+        elif not self._lies(self._folders.inbox_folder(job.sub) / f"{job.name}.hold"):
+            self._ledger.note(job_id, "the hold mark is gone", marked_hold=False)
+            self._gate.wake.set()
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> None:
+        """Do the orders that lie there."""
+        for entry, control in self._controls():
+            if control.top_only and entry.sub:
+                self._ignored[entry.place] = f"{entry.name} works only at the top of the inbox"
+            elif not control.standing and (entry.obeyed or not self._waits(entry, control, now)):
+                self._carry_out(entry, control, now)
+
+    def _waits(self, entry: Entry, control: naming.Control, now: float) -> bool:
+        """Has what it names not become a job yet, though it may?"""
+        if now - entry.seen_at >= 3 * self._patience or control.order in (Order.DRAIN, Order.STOP):
+            return False
+        if control.order is Order.CANCEL_ALL:
+            unsure = any(other.role is Role.NEW and other.seen_at <= entry.seen_at for other in self._inbox.restless)
+            waits = unsure
+        else:
+            target = control.target or ""
+            words = (naming.fold(target), naming.fold(naming.stem_of(target)))
+            new = any(other.role is Role.NEW for other in self._inbox.called(entry.sub, *words))
+            waits = new or (now - entry.seen_at < self._patience and not self._meant(entry.sub, target))
+        if waits:
+            self._soon(now + min(self._patience, 0.5))
+        return waits
+
+    def _carry_out(self, entry: Entry, control: naming.Control, now: float) -> None:
+        if entry.obeyed:
+            if now >= entry.due:
+                self._remove(entry, now)
+            return
+        answer = self._obey(entry, control)
+        entry.obeyed = True
+        self._remove(entry, now)
+        if answer is not None:
+            self._write(self._path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
+
+    def _obey(self, entry: Entry, control: naming.Control) -> str | None:
+        """Do what an order says. Returns the letter to write where it cannot be done."""
+        if control.order is Order.DRAIN:
+            self._control.drain()
+        elif control.order is Order.STOP:
+            self._control.stop(now=self._says_now(entry))
+        elif control.order is Order.CANCEL_ALL:
+            self._control.cancel_all(by=f"the control file {entry.name}")
+        else:
+            return self._obey_for_jobs(entry, control)
+        return None
+
+    def _says_now(self, entry: Entry) -> bool:
+        """`_STOP` with the one word "now" in it: no time for the running render to end by itself."""
+        try:
+            found = read(self._path(entry), 64) if not entry.is_dir else None
+        except OSError:
+            return False
+        return found is not None and found[0].strip().lower() == b"now"
+
+    def _obey_for_jobs(self, entry: Entry, control: naming.Control) -> str | None:
+        jobs = self._meant(entry.sub, control.target or "")
+        if not jobs:
+            return self._answer_nobody(entry, control.target or "")
+        by = f"the control file {entry.name}"
+        for job in jobs:
+            try:
+                if control.order is Order.CANCEL:
+                    self._control.cancel(job.id, by=by)
+                elif control.order is Order.RELEASE:
+                    self._control.release(job.id, by=by)
+                elif control.priority is not None:
+                    self._control.prioritize(job.id, control.priority, by=by)
+            except Denied as denied:
+                return letters.order_denied(entry.name, str(denied))
+        return None
+
+    def _answer_nobody(self, entry: Entry, target: str) -> str:
+        over = self._ledger.newest_over(f"{entry.sub}/{target}" if entry.sub else target)
+        names = [job.name for job in self._ledger.live_in(entry.sub)]
+        return letters.no_such_job(entry.name, target, None if over is None else str(over.state), names)
+
+    def _remove(self, entry: Entry, now: float) -> None:
+        path = self._path(entry)
+        try:
+            # A folder with something in it is somebody's: the order is done, and the folder stays.
+            disk.rmdir(path) if entry.is_dir else disk.remove(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if entry.place not in self._ignored:
+                self._ignored[entry.place] = f"an order that was done, and cannot be removed: {error.strerror or error}"
+                logger.warning("{} could not be removed: {}", str(path), error.strerror or str(error))
+            entry.due = now + _AGAIN_SECONDS
+            self._soon(entry.due)
+            return
+        self._ignored.pop(entry.place, None)
+        self._inbox.drop(entry)
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            disk.write(path, text, durable=False)
+        except OSError as error:
+            logger.warning("{} could not be written: {}", str(path), error.strerror or str(error))
+
+    def _meant(self, sub: str, target: str) -> list[Job]:
+        """The jobs not over that a control file in this folder names."""
+        by_key = self._ledger.live_by_key(f"{sub}/{target}" if sub else target)
+        if by_key is not None:
+            return [by_key]
+        words = (naming.fold(target), naming.fold(naming.stem_of(target)))
+        waiting = [entry.job_id for entry in self._inbox.called(sub, *words) if entry.job_id is not None]
+        jobs = [job for job_id in waiting if (job := self._ledger.get(job_id)) is not None and not job.over]
+        jobs += [job for job in self._ledger.begun() if job.sub == sub]
+        return [job for job in {job.id: job for job in jobs}.values() if is_meant(target, job)]
+
+
+def _bare(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".txt") else name
