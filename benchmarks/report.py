@@ -77,7 +77,8 @@ def _placed(text: str, name: str, body: str) -> str:
 
 
 def machine() -> str:
-    return f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release().split('-')[0]}"
+    return f"{os.cpu_count()} × {_processor()}, {system}, Python {platform.python_version()}"
 
 
 def _processor() -> str:

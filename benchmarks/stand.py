@@ -191,11 +191,11 @@ def needs(program: str, package: str) -> str:
     return found
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float, pause: float = 0.005) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float, pause: float = 0.005, *, what: str = "it") -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise CannotMeasure(f"waited {seconds:g} s in vain")
+            raise CannotMeasure(f"waited {seconds:g} s in vain for {what}")
         time.sleep(pause)
 
 

@@ -52,7 +52,7 @@ def _ours(jobs: int) -> float:
         with timed() as took:
             for number in range(jobs):
                 stand.drop(f"j{number}", stand.job(project))
-            wait_until(lambda: stand.done() == jobs, 300)
+            wait_until(lambda: stand.done() == jobs, 120, what="our films")
         return took[0]
 
 
@@ -73,7 +73,7 @@ def _spooled(jobs: int) -> float:
         try:
             with timed() as took:
                 subprocess.run(["sh", script], env=environment, check=True)
-                wait_until(lambda: len(_films(stand)) == jobs, 300)
+                wait_until(lambda: len(_films(stand)) == jobs, 120, what="the spooler's films")
         finally:
             subprocess.run(["tsp", "-K"], env=environment, check=False)
         return took[0]

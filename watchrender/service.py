@@ -31,19 +31,23 @@ from watchrender.core import naming, status
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Job
 from watchrender.core.states import Event, State
+from watchrender.farm import Farm
 from watchrender.finish import Finisher
 from watchrender.forecast import Forecast
 from watchrender.gate import Gate
+from watchrender.handover import FarmPreparer, abandon, in_flight
 from watchrender.intake import Intake, Pace
 from watchrender.judge import Judge, policy_of
 from watchrender.ledger.ledger import Change, Ledger, utc_now
 from watchrender.ledger.storage import LedgerInUse, NewerLedger
 from watchrender.prepare import Places, Preparer
-from watchrender.recover import Recovery, import_history
+from watchrender.recover import Recovery, delivery_check, import_history
 from watchrender.render.engine import CliEngine
 from watchrender.render.fetch import FetchCache, Fetcher
 from watchrender.render.footage import Footage
 from watchrender.render.process import TreeRecord, reap, stray
+from watchrender.render.server import of_settings
+from watchrender.render.warm import WarmNode
 from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
@@ -54,6 +58,8 @@ from watchrender.worker import Worker
 QUEUE_LIMIT = 500
 RECENT_LIMIT = 20
 HOUSE_SECONDS = 60.0
+#: What a disk refused, or a fault of our own cut off, is begun anew after so long.
+AGAIN_SECONDS = 2.0
 #: A fetched source may be so large, and take so long.
 FETCH_BYTES = 64 * 2**30
 FETCH_SECONDS = 4 * 3600.0
@@ -83,6 +89,7 @@ class Service:
         self._state = "starting"
         self._house_due = 0.0
         self._checked_beat = 0.0
+        self._orphans: list[tuple[str, str]] = []
         self.web: Any = None
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -132,17 +139,13 @@ class Service:
             logger.warning("the record: {}", warning)
         try:
             self._build()
-            try:
-                self.folders.prepare()
-            except Unfit as unfit:
-                raise CannotStart(str(unfit)) from None
-            self._recover()
+            self._catch_signals()
+            self._make_ready()
             self._start_views()
         except BaseException:
             self.ledger.close()
             raise
         try:
-            self._catch_signals()
             self._start()
             self._loop()
         finally:
@@ -182,6 +185,7 @@ class Service:
             assets_deadline=config.watch.assets_deadline,
         )
         self.closer = Closer(folders=folders, ledger=ledger, log_of=self.log_of)
+        self.closer.refused = self._closing_refused
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
         cache = FetchCache(work_dir / "cache", CACHE_BYTES)
         fetcher = Fetcher(policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache)
@@ -197,18 +201,31 @@ class Service:
             settle_seconds=self.pace.settle,
         )
         self.marker = f"watchrender-{root_hash(self.root)}"
-        self.preparer = Preparer(
-            config=config, folders=folders, judge=self.judge, footage=footage, places=self.places, marker=self.marker
+        prepares: dict[str, Any] = {
+            "config": config,
+            "folders": folders,
+            "judge": self.judge,
+            "footage": footage,
+            "places": self.places,
+            "marker": self.marker,
+        }
+        self.farm_server = of_settings(config.nexrender_server) if config.engine == "nexrender-server" else None
+        self.preparer: Preparer = (
+            FarmPreparer(server=self.farm_server, **prepares) if self.farm_server else Preparer(**prepares)
         )
         self.forecast = Forecast(ledger, self.node)
         self.preparer.estimate = self._eta_of_running
-        self.worker = Worker(
-            folders=folders,
-            ledger=ledger,
-            gate=self.gate,
-            preparer=self.preparer,
-            engine=CliEngine(),
-            finisher=Finisher(
+        self.warm = WarmNode(
+            marker=self.marker,
+            folder=work_dir,
+            recorded=lambda record: ledger.remember_tree(record.to_dict()),
+            forgotten=ledger.forget_tree,
+        )
+        works: dict[str, Any] = {
+            "folders": folders,
+            "ledger": ledger,
+            "gate": self.gate,
+            "finisher": Finisher(
                 config=config,
                 folders=folders,
                 ledger=ledger,
@@ -216,10 +233,21 @@ class Service:
                 places=self.places,
                 learn=self.forecast.learn,
             ),
-            closer=self.closer,
-            retry_settings=config.retry,
-            node=self.node,
-            finish_running=config.shutdown == "finish",
+            "closer": self.closer,
+            "retry_settings": config.retry,
+            "node": self.node,
+            "finish_running": config.shutdown == "finish",
+        }
+        self.worker: Worker = (
+            Farm(
+                preparer=self.preparer,
+                server=self.farm_server,
+                settings=config.nexrender_server,
+                settle_seconds=self.pace.settle,
+                **works,
+            )
+            if self.farm_server is not None and isinstance(self.preparer, FarmPreparer)
+            else Worker(preparer=self.preparer, engine=CliEngine(start=self.warm.start), **works)
         )
         self.status_writer = StatusWriter(
             folders.status,
@@ -231,8 +259,43 @@ class Service:
             is_online=self._is_online,
         )
 
+    def _make_ready(self) -> None:
+        """The folders, and all that an earlier life left undone. A disk that refuses is waited for."""
+        if self.ledger.facts().get("served") and self.folders.looks_lost():
+            raise CannotStart(
+                f"root: {self.root} is empty, and it was not when it was served last: mount the share first;"
+                f" if it was emptied on purpose, make {self.folders.inbox} in it"
+            )
+        try:
+            self.folders.prepare()
+        except Unfit as unfit:
+            raise CannotStart(str(unfit)) from None
+        before = read_beat(self.folders.status / "service.json")
+        self.folders.instances = {self.instance, *([before["instance"]] if before is not None else [])}
+        self.folders.keep_watch()
+        self.ledger.listen(self._heard)
+        self.gate.listen(self._gate_changed)
+        while not self._signals:
+            try:
+                self._recover()
+                return
+            except OSError as error:
+                self._disk_refused(error, "the last run could not be cleared up yet")
+                self._wake.wait(AGAIN_SECONDS)
+        raise CannotStart("stopped before it had begun")
+
+    def _disk_refused(self, error: OSError, what: str) -> None:
+        """A disk refused something that is not about one job: the queue waits."""
+        where = f" ({error.filename})" if error.filename else ""
+        code = Code.DISK_FULL if disk.is_full(error) else Code.SHARE_OFFLINE
+        self.gate.wait_for(fail(code, f"{what}: {error.strerror or error}{where}"))
+
+    def _closing_refused(self, error: OSError) -> None:
+        if disk.is_full(error) or isinstance(error, disk.Away):  # else it may be about this one job's names
+            self._disk_refused(error, "a job could not be closed")
+
     def _recover(self) -> None:
-        rebooted = self._note_boot()
+        rebooted = self._has_rebooted()
         ended = sum(reap(TreeRecord.from_dict(found), 2.0) for found in self.ledger.facts().get("trees", {}).values())
         ended += sum(reap(found, 2.0) for found in stray(self.marker))
         if ended:
@@ -241,39 +304,55 @@ class Service:
         for left in ("attempts", "zip"):
             disk.remove_tree(self.places.work_dir / left)
         fresh = not self.ledger.facts().get("known")
-        Recovery(
+        recovery = Recovery(
             folders=self.folders,
             ledger=self.ledger,
             closer=self.closer,
+            judge=self.judge,
+            may_deliver=delivery_check(self.config, self.folders),
             rebooted=rebooted,
+            is_new=fresh,
             max_attempts=self.config.retry.max_retries + 1,
-        ).run()
+            in_flight=self._in_flight(),
+        )
+        recovery.run()
+        for job in recovery.outdated:
+            self.status_writer.changed(job, progress=False)
+        self._orphans = recovery.orphans
+        self.ledger.know(served=True, boot=round(psutil.boot_time()), boot_id=_boot_id())
         if fresh:
             threading.Thread(target=self._import_history, name="history", daemon=True).start()
 
+    def _in_flight(self) -> frozenset[str]:
+        """The jobs that are with a farm, and stay there."""
+        if self.farm_server is not None:
+            return in_flight(self.ledger)
+        abandon(self.ledger, self.folders)
+        return frozenset()
+
     def _import_history(self) -> None:
-        count = import_history(self.folders, self.ledger, lambda: self.gate.stopping)
-        if not self.gate.stopping:
-            self.ledger.know(known=True)
+        may_deliver = delivery_check(self.config, self.folders)
+        try:
+            count = import_history(self.folders, self.ledger, lambda: self.gate.stopping, may_deliver)
+            if not self.gate.stopping:
+                self.ledger.know(known=True)
+        except (OSError, ValueError) as error:  # a disk refused, or the service has ended: the next start goes on
+            logger.warning("the jobs that are over could not all be brought back yet: {}", str(error))
+            return
         if count:
             logger.info("{} jobs that are over were brought back from the folders", count)
 
-    def _note_boot(self) -> bool:
-        """Has the machine itself started anew since this service last ran?"""
-        boot = round(psutil.boot_time())
-        known = self.ledger.facts().get("boot")
-        self.ledger.know(boot=boot)
+    def _has_rebooted(self) -> bool:
+        """Has the machine itself started anew since this service last began?"""
+        facts = self.ledger.facts()
         # The clock may be set between two looks, and boot time moves with it: the system's own boot id decides.
-        boot_id = _boot_id()
-        known_id = self.ledger.facts().get("boot_id")
-        self.ledger.know(boot_id=boot_id)
+        boot_id, known_id = _boot_id(), facts.get("boot_id")
         if boot_id is not None and known_id is not None:
             return bool(boot_id != known_id)
-        return known is not None and abs(boot - int(known)) > 60
+        known = facts.get("boot")
+        return known is not None and abs(round(psutil.boot_time()) - int(known)) > 60
 
     def _start_views(self) -> None:
-        self.ledger.listen(self._heard)
-        self.gate.listen(self._gate_changed)
         if not self.config.server.enabled:
             return
         from watchrender.web.server import PortTaken, WebServer
@@ -300,7 +379,21 @@ class Service:
         self.hints = Hints(self.folders.inbox, self._wake)
         self.hearing = self.config.watch.events and self.hints.start()
         self._was_online, self._listening_to = True, self.folders.identity
-        self.intake = Intake(
+        self.intake = self._new_intake()
+        for job in self.ledger.live():
+            self.status_writer.changed(job, progress=False)
+        self._state = "running"
+        self._turn()
+        self.status_writer.start()
+        self.worker.start()
+        logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
+        if self.web is not None:
+            host, port = self.web.address
+            logger.info("page and API: http://{}:{}/", host, port)
+        _notify_systemd("READY=1")
+
+    def _new_intake(self) -> Intake:
+        return Intake(
             folders=self.folders,
             ledger=self.ledger,
             gate=self.gate,
@@ -312,17 +405,6 @@ class Service:
             put_back=self.worker.put_back,
             started_at=self.worker.started_at,
         )
-        for job in self.ledger.live():
-            self.status_writer.changed(job, progress=False)
-        self._state = "running"
-        self.intake.turn()
-        self.status_writer.start()
-        self.worker.start()
-        logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
-        if self.web is not None:
-            host, port = self.web.address
-            logger.info("page and API: http://{}:{}/", host, port)
-        _notify_systemd("READY=1")
 
     def _loop(self) -> None:
         wait = 0.0
@@ -332,16 +414,31 @@ class Service:
             if self._signals:
                 self._asked_to_stop()
                 break
-            wait = self.intake.turn(self.hints.take())
-            self._listen_again()
-            self.closer.turn()
-            self._keep_house()
+            wait = self._turn()
             _notify_systemd("WATCHDOG=1")
             if self.gate.draining and self.worker.idle() and not self.closer.pending():
                 logger.info("drained")
                 break
             if self.gate.draining:
                 wait = min(wait, 0.2)
+
+    def _turn(self) -> float:
+        """All that the main thread does, once. Returns seconds until the next turn is due."""
+        try:
+            wait = self.intake.turn(self.hints.take())
+            self._listen_again()
+            self.closer.turn()
+            self._keep_house()
+            return wait
+        except OSError as error:
+            self._disk_refused(error, "the inbox could not be worked on")
+        except Exception:
+            # The one catch-all: a fault in one file must not end the service in the night, and must not hide.
+            logger.exception("a fault in watchrender itself; the line goes on")
+        # What the turn has begun is in the record, or it is not: begin anew from there.
+        self.intake.close()
+        self.intake = self._new_intake()
+        return AGAIN_SECONDS
 
     def _listen_again(self) -> None:
         """Events of a root that went away and came back are events of a folder that is not there any more."""
@@ -374,14 +471,16 @@ class Service:
 
     def _asked_to_stop(self) -> None:
         finish = self.config.shutdown == "finish"
-        logger.info("stopping: the running render {}", "is finished first" if finish else "is put back in the queue")
+        put_back = "is put back in the queue" if self.farm_server is None else "stays with the farm"
+        logger.info("stopping: the running render {}", "is finished first" if finish else put_back)
 
     def _stop(self) -> None:
         self._state = "stopping"
         _notify_systemd("STOPPING=1")
         self.gate.stop()
         self.hints.stop()
-        patience = 10 * 86400.0 if self.config.shutdown == "finish" else self.config.limits.terminate_grace + 30
+        lets_finish = self.config.shutdown == "finish" and not self.gate.put_back
+        patience = 10 * 86400.0 if lets_finish else self.config.limits.terminate_grace + 30
         deadline = time.monotonic() + patience
         signals = self._signals
         while not self.worker.stop(0.2) and time.monotonic() < deadline:
@@ -393,12 +492,14 @@ class Service:
                 signals = 10**9
             elif self._signals > signals:
                 signals = self._signals
+        self.warm.close()
         self.closer.turn()
         if self.web is not None:
             self.web.stop(seconds=1.0)
         self._state = "stopped"
         self.status_writer.stop()
         self.intake.close()
+        self.folders.end_watch()
         self.ledger.close()
         logger.info("stopped")
         logs.close()
@@ -430,6 +531,9 @@ class Service:
         logger.error("watchrender on {} has taken over this root; this one leaves", self._ousted)
         self.gate.stop()
 
+    def _is_past_showing(self, job: Job) -> bool:
+        return (job.finished_at or "") <= clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
+
     def _expire(self) -> None:
         """Retention: status files after a day, the record after a week. Never a job that is not over."""
         now = utc_now()
@@ -446,10 +550,16 @@ class Service:
                 disk.remove(self.places.log(job.id))
         if forgotten:
             self.ledger.forget(forgotten)
+        for key, ended in self._orphans:
+            if ended <= shown and self.ledger.newest_over(key) is None and self.ledger.live_by_key(key) is None:
+                self.status_writer.gone(key)
+        self._orphans = [(key, ended) for key, ended in self._orphans if ended > shown]
 
     # -- listeners ------------------------------------------------------------------------------------------
 
     def _heard(self, change: Change) -> None:
+        if change.before is None and change.job.over and self._is_past_showing(change.job):
+            return  # brought back from done/ into a new record
         self.status_writer.changed(change.job, progress=change.progress)
         if not change.progress and change.job.state is State.QUEUED:
             self.gate.wake.set()

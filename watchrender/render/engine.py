@@ -127,6 +127,9 @@ class Engine(Protocol):
         is asked while a stop waits, so that a second request can make it 0."""
 
 
+Starter = Callable[[Attempt, Callable[[TreeRecord], None]], Tree]
+
+
 class CliEngine:
     """Runs a command and watches its process tree."""
 
@@ -136,8 +139,11 @@ class CliEngine:
         awake: Callable[[], AbstractContextManager[object]] = keep_awake,
         busy_seconds: float = 1.0,
         log_cap: int = CAP,
+        start: Starter | None = None,
     ) -> None:
-        """`busy_seconds`: less CPU time than this within `limits.stall` is no work."""
+        """`busy_seconds`: less CPU time than this within `limits.stall` is no work. `start` starts the tree of an
+        attempt in a way of its own (`warm.py`)."""
+        self._start = start or start_cold
         self._awake = awake
         self._busy_seconds = busy_seconds
         self._log_cap = log_cap
@@ -161,7 +167,7 @@ class CliEngine:
             attempt, transcript, log=log, progress=progress, limits=limits, now=now, busy_seconds=self._busy_seconds
         )
         try:
-            tree = _start(attempt, recorded)
+            tree = _start(attempt, recorded, self._start)
         except _NotStartedError as error:
             return watch.not_started(error.words)
         try:
@@ -177,7 +183,12 @@ class _NotStartedError(Exception):
         self.words = words
 
 
-def _start(attempt: Attempt, recorded: Callable[[TreeRecord], None]) -> Tree:
+def start_cold(attempt: Attempt, recorded: Callable[[TreeRecord], None]) -> Tree:
+    """Start the tree of an attempt from nothing. Raises OSError and ValueError where the system refuses."""
+    return Tree.start(attempt.command, env=attempt.env, cwd=attempt.cwd, marker=attempt.marker, recorded=recorded)
+
+
+def _start(attempt: Attempt, recorded: Callable[[TreeRecord], None], start: Starter) -> Tree:
     refused: list[BaseException] = []
 
     def record(found: TreeRecord) -> None:
@@ -188,7 +199,7 @@ def _start(attempt: Attempt, recorded: Callable[[TreeRecord], None]) -> Tree:
             raise
 
     try:
-        return Tree.start(attempt.command, env=attempt.env, cwd=attempt.cwd, marker=attempt.marker, recorded=record)
+        return start(attempt, record)
     except (OSError, ValueError) as error:
         if refused:
             raise  # our own record was refused, not the command

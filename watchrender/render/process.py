@@ -39,7 +39,7 @@ _SAME_START_SECONDS = 2.0  # the recorded start is a wall time made from the boo
 _POSIX = os.name != "nt"
 _CHUNK = 64 * 1024
 _CHUNKS_WAITING = 32  # with _CHUNK: what may wait in memory; a child that prints faster waits in its write
-_ABOVE_SECONDS = 1.0  # how long the answer to "who is above us?" may be used: asking costs more than a look at all others
+_ABOVE_SECONDS = 1.0  # how old the answer to "who is above us?" may be: asking costs more than a whole look
 _FULL_LOOK_EVERY = 10  # cpu_seconds(): look at every process of the machine each n-th time, else only at new ones
 
 
@@ -102,11 +102,12 @@ class Tree:
         cwd: Path,
         marker: str,
         recorded: Callable[[TreeRecord], None],
+        listening: bool = False,
     ) -> Tree:
         """Start `argv` as the first of a new tree. Raises OSError when the system refuses.
 
         `recorded` is called twice, with the marker before the start and with everything after it; if it raises,
-        nothing is left running.
+        nothing is left running. `listening`: it will be told something (`tell`); its input ends when we do.
         """
         if not marker:
             raise ValueError("a tree needs a marker")
@@ -117,7 +118,7 @@ class Tree:
                 list(argv),
                 env={**env, MARKER: marker},
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if listening else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
@@ -142,6 +143,14 @@ class Tree:
         with suppress(psutil.Error):
             started = psutil.Process(self.pid).create_time()
         return TreeRecord(marker=self.marker, pid=self.pid, started=started, pgid=self.pid if _POSIX else None)
+
+    def tell(self, words: bytes) -> None:
+        """All that a listening first process will ever be told: its input ends after it. Raises OSError."""
+        assert self._child.stdin is not None
+        rest = memoryview(words)
+        while rest:
+            rest = rest[self._child.stdin.write(rest) or 0 :]
+        self._child.stdin.close()
 
     def chunk(self, timeout: float) -> bytes | None:
         """The next piece of output, at most 64 KiB; None if none came in time, b"" once at the end."""
@@ -205,6 +214,9 @@ class Tree:
             return
         if not self._is_gone and self.alive():
             self.stop(0)
+        if self._child.stdin is not None:
+            with suppress(OSError):
+                self._child.stdin.close()
         self._hold.close()
         self._reader.close()
         self.poll()
