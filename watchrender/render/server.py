@@ -9,6 +9,7 @@ counts as gone only where a good answer lacks it, and an answer of another form 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import secrets
 import time
@@ -34,6 +35,8 @@ _STRANGERS_ANYWAY = 500
 #: Then so many polls are singles, before the list is tried again.
 _SINGLES = 100
 _WORDS = 4000  # characters of an error that are kept
+#: A line for each poll tells nobody anything.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 _ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError)
 
 
@@ -304,7 +307,7 @@ def _read(entry: Any) -> Standing | None:
         state=entry["state"],
         percent=_percent(entry.get("renderProgress")),
         error=_error(entry.get("error")),
-        executor=executor[:200] if isinstance(executor, str) and executor else None,
+        executor=executor.removeprefix("::ffff:")[:200] if isinstance(executor, str) and executor else None,
         updated=updated if isinstance(updated, str) else None,
         seconds=_seconds(entry.get("timings")),
     )
