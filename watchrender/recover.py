@@ -401,9 +401,8 @@ class Recovery:
         except OSError:
             return job
         read = self._judge.read(job, source, data)
-        if isinstance(read, Failure):
-            return job  # the worker finds out, and says so
-        settled = self._judge.settle_settings(job, sidecar, read[0])
+        text = None if isinstance(read, Failure) else read[0]  # what is wrong with it the worker finds out, and says
+        settled = self._judge.settle_settings(job, sidecar, text)
         return job if isinstance(settled, Failure) else self._ledger.note(job.id, **settled)
 
     def _adopt_folder(self, folder: Path, names: list[str]) -> None:
