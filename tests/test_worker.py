@@ -372,11 +372,11 @@ def test_a_delivery_that_is_refused_is_tried_again_while_others_render(
 
     close, refused = Folders.close, []
 
-    def held_open(self: Folders, folder: Path, target: Path) -> None:
+    def held_open(self: Folders, folder: Path, target: Path, job_id: str) -> bool:
         if target.name == "held" and len(refused) < 2:
             refused.append(target.name)
             raise Busy(folder, OSError(16, "resource busy"))
-        close(self, folder, target)
+        return close(self, folder, target, job_id)
 
     monkeypatch.setattr(Folders, "close", held_open)
     line.drop("p90_held.json")
@@ -415,11 +415,11 @@ def test_a_fault_in_one_job_does_not_stop_the_line(line: Line, monkeypatch: pyte
 
     prepare, faults = Preparer.prepare, []
 
-    def broken(self: Preparer, job: Any) -> Any:
+    def broken(self: Preparer, job: Any, **more: Any) -> Any:
         if job.name == "cursed" and not faults:
             faults.append(job.name)
             raise RuntimeError("a bug")
-        return prepare(self, job)
+        return prepare(self, job, **more)
 
     monkeypatch.setattr(Preparer, "prepare", broken)
     line.drop("p90_cursed.json")
@@ -427,8 +427,10 @@ def test_a_fault_in_one_job_does_not_stop_the_line(line: Line, monkeypatch: pyte
 
     with serving(line):
         line.wait("spot", "completed")
+        cursed = line.wait("cursed", "completed")
 
     assert faults == ["cursed"]
+    assert "watchrender itself failed on this job: RuntimeError: a bug" in cursed["attempts"][0]["error"]["message"]
 
 
 def test_a_held_job_waits_until_it_is_released(line: Line) -> None:

@@ -8,6 +8,7 @@ and renamed, with a copy of the status beside it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from loguru import logger
 from watchrender import disk
 from watchrender.closing import COPY_AFTER_SECONDS, Closer
 from watchrender.config.model import Config
-from watchrender.core import naming, paths, policy
+from watchrender.core import naming, paths, policy, status
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Job, Progress
 from watchrender.core.policy import Facts
@@ -28,15 +29,22 @@ from watchrender.core.settings import Settings
 from watchrender.core.states import Event
 from watchrender.judge import policy_of
 from watchrender.ledger.ledger import Ledger
-from watchrender.prepare import Attempted, Places
+from watchrender.prepare import Attempted, Places, Prepared
 from watchrender.render import outputs, probe, verdict
 from watchrender.render.outputs import Kind, Output
 from watchrender.render.verdict import Ended, Exit, Expect, Rule, Verify
-from watchrender.spool.folders import Busy, Folders
-from watchrender.spool.statusfile import status_name
+from watchrender.spool.folders import STATUS_SUFFIX, Busy, Folders
+from watchrender.spool.statusfile import to_json
 
 #: A target elsewhere that refuses for this long keeps nobody waiting: the film stays in done/, and says so.
 ELSEWHERE_SECONDS = 60.0
+
+
+class Elsewhere(Busy):
+    """A place that a film should go to besides done/ refuses it for now; nobody else has to wait for that."""
+
+    def __init__(self, error: OSError) -> None:
+        Exception.__init__(self, f"{error.filename or 'the place of its output'}: {error.strerror or error}")
 
 
 @dataclass(kw_only=True)
@@ -49,6 +57,8 @@ class Delivery:
     refused: int = 0
     since: float | None = None
     judged: bool = False
+    failure: Failure | None = None  # the verdict, where it is one
+    begun: bool = False  # the film is good and on its way: it can no longer be cancelled
     warnings: tuple[str, ...] = ()
     moved: list[Output] = field(default_factory=list)
     described: list[dict[str, Any]] | None = None
@@ -67,20 +77,19 @@ class Finisher:
     learn: Callable[[Job, float, int | None], None] = lambda _job, _seconds, _frames: None
     clock: Callable[[], float] = time.monotonic
 
-    def finish(self, job: Job, delivery: Delivery) -> Failure | None:
-        """Judge and deliver. A failure is the verdict; None: the film is in its place and the job completed.
-
-        Raises `Busy` and OSError where a move is refused for now.
-        """
-        if delivery.since is None:
-            delivery.since = self.clock()
+    def judge(self, job: Job, delivery: Delivery) -> Failure | None:
+        """The verdict on an attempt, found once. None: there is a good film."""
         if not delivery.judged:
-            failure = self._judge(job, delivery)
-            if failure is not None:
-                return failure
+            delivery.since = self.clock()
+            delivery.failure = self._judge(job, delivery)
             delivery.judged = True
-        if not job.cancel_requested:
-            self.ledger.progress(job.id, replace(job.progress or Progress(), stage="delivering"))
+        return delivery.failure
+
+    def deliver(self, job: Job, delivery: Delivery) -> Failure | None:
+        """Put the film in its place. None: it is there, and the job is completed.
+
+        Raises `Busy` and OSError where a move is refused for now: call again, nothing is done twice.
+        """
         folder = self.folders.absolute(job.folder)
         self._move_in(job, delivery, folder)
         if delivery.described is None:
@@ -90,7 +99,7 @@ class Finisher:
         self._close(job, delivery, folder)
         told = delivery.attempted.transcript
         self.learn(job, delivery.attempted.outcome.seconds, told.frames or told.frame)
-        self.forget(delivery.attempted)
+        self.forget(delivery.attempted.prepared)
         return None
 
     # -- the verdict ----------------------------------------------------------------------------------------
@@ -227,7 +236,7 @@ class Finisher:
         for output in delivery.moved:
             digest = outputs.sha256(output.path) if self.config.delivery.checksum and output.kind is Kind.FILM else None
             entry = outputs.describe(output, beside=folder, sha256=digest)
-            to = next((found["to"] for found in elsewhere if found["from"] == entry["path"]), None)
+            to = next((found["shown"] for found in elsewhere if found["from"] == entry["path"]), None)
             described.append(entry | ({"path": to} if to is not None else {}))
         if self.config.delivery.previews == "auto" and delivery.moved:
             self._previews(job, delivery.moved[0], folder)
@@ -269,6 +278,7 @@ class Finisher:
                 {
                     "from": entry["path"],
                     "to": str(target),
+                    "shown": str(target if output.kind is Kind.FILM else target / output.path.name),
                     "replace": self._on_exists(prepared.judged.settings) == "replace",
                 }
             )
@@ -336,7 +346,7 @@ class Finisher:
             Event.FINISH,
             f"rendered and verified on try {job.attempt}",
             copy=copy,
-            before_move=lambda place, final: self._deliver(job, delivery, place, final),
+            before_move=lambda place, final: self._deliver(delivery, place, final),
             **changes,
         )
         logger.info("{} completed: {}", job.key, ", ".join(str(entry["path"]) for entry in delivery.described or ()))
@@ -356,60 +366,65 @@ class Finisher:
         told = attempted.transcript
         return Progress(percent=100.0, frame=told.frame, frames=told.frames, fps=told.fps, stage="completed")
 
-    def _deliver(self, job: Job, delivery: Delivery, folder: Path, final: Job) -> Job:
+    def _deliver(self, delivery: Delivery, folder: Path, final: Job) -> Job:
         """Deliver elsewhere. If a target refuses for too long the film stays in its folder, and the status says so."""
         if not delivery.elsewhere:
             return final
         try:
             deliver_elsewhere(folder, delivery.elsewhere)
         except OSError as error:
-            if self.clock() - (delivery.since or 0.0) < ELSEWHERE_SECONDS and not isinstance(error, PermissionError):
-                raise
-            return self._keep_here(delivery, final, error)
+            if self.clock() - (delivery.since or 0.0) < ELSEWHERE_SECONDS:
+                raise Elsewhere(error) from error
+            return self._keep_here(delivery, folder, final, error)
         return final
 
-    def _keep_here(self, delivery: Delivery, final: Job, error: OSError) -> Job:
-        here = {found["to"]: found["from"] for found in delivery.elsewhere}
+    def _keep_here(self, delivery: Delivery, folder: Path, final: Job, error: OSError) -> Job:
+        here = {str(found["shown"]): found for found in delivery.elsewhere if _is_here(folder, found["from"])}
         described = tuple(
-            entry | {"path": here.get(entry["path"], entry["path"])} for entry in delivery.described or ()
+            entry | {"path": here[entry["path"]]["from"]} if entry["path"] in here else entry
+            for entry in delivery.described or ()
         )
         said = f"could not be delivered to {', '.join(here)} ({error.strerror or error}); the film is in this folder"
-        delivery.elsewhere, delivery.described = (), list(described)
+        delivery.elsewhere = tuple(found for found in delivery.elsewhere if found["shown"] not in here)
+        delivery.described = list(described)
         logger.warning("{}: {}", final.key, said)
-        return replace(final, outputs=described, deliveries=(), warnings=(*final.warnings, said))
+        final = replace(final, outputs=described, deliveries=delivery.elsewhere, warnings=(*final.warnings, said))
+        for found in delivery.elsewhere:
+            _write_beside(Path(found["to"]), to_json(status.document(final)))
+        return final
 
     # -- what an attempt leaves -----------------------------------------------------------------------------
 
-    def discard(self, attempted: Attempted) -> None:
+    def discard(self, prepared: Prepared) -> None:
         """An attempt that was ended by us leaves nothing."""
-        disk.remove_tree(attempted.prepared.output_folder)
-        self.forget(attempted)
+        disk.remove_tree(prepared.output_folder)
+        self.forget(prepared)
 
-    def forget(self, attempted: Attempted) -> None:
-        disk.remove_tree(attempted.prepared.work)
-        unpacked = self.places.work_dir / "zip" / attempted.prepared.uid.rsplit("-", 1)[0]
+    def forget(self, prepared: Prepared) -> None:
+        disk.remove_tree(prepared.work)
+        unpacked = self.places.work_dir / "zip" / prepared.uid.rsplit("-", 1)[0]
         disk.remove_tree(unpacked)
 
     def keep_for_study(self, attempted: Attempted) -> None:
         """A failed attempt: its film goes, the newest few work folders are kept."""
-        disk.remove_tree(attempted.prepared.output_folder)
-        kept = self.places.work_dir / "failed"
-        keep = self.config.nexrender.keep_failed_work
+        prepared, keep = attempted.prepared, self.config.nexrender.keep_failed_work
+        disk.remove_tree(prepared.output_folder)
         if keep == 0:
-            self.forget(attempted)
+            self.forget(prepared)
             return
+        kept = self.places.work_dir / "failed"
         try:
             disk.mkdirs(kept)
-            disk.rename(attempted.prepared.work, kept / attempted.prepared.uid)
+            disk.rename(prepared.work, kept / prepared.uid)
             for old in sorted(kept.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
                 disk.remove_tree(old)
         except OSError as error:
             logger.warning("the work of a failed attempt could not be kept: {}", str(error))
-            disk.remove_tree(attempted.prepared.work)
+        self.forget(prepared)
 
 
 def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
-    """`{job} {sub} {date} {composition} {ext}` filled in."""
+    """`{job} {sub} {date} {composition} {ext}` filled in; braces with other words stay."""
     values = {
         "job": job.name,
         "sub": job.sub,
@@ -417,9 +432,7 @@ def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
         "composition": _one_part(job.composition or ""),
         "ext": ext,
     }
-    for name, value in values.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
+    return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda found: values[found[0][1:-1]], text)
 
 
 def _one_part(text: str) -> str:
@@ -430,25 +443,36 @@ def _one_part(text: str) -> str:
 
 
 def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
-    """Copy films to their targets: hidden name, flush, rename. One that has arrived is not copied again."""
-    for found in deliveries:
-        if (
-            not isinstance(found, dict)
-            or not isinstance(found.get("from"), str)
-            or not isinstance(found.get("to"), str)
-        ):
-            continue
+    """Copy films to their targets: hidden name, flush, rename; then a copy of the status file beside each. One that
+    has arrived is not copied again."""
+    known = [
+        found
+        for found in deliveries
+        if isinstance(found, dict) and isinstance(found.get("from"), str) and isinstance(found.get("to"), str)
+    ]
+    for found in known:
         source, target = folder / PurePath(found["from"]), Path(found["to"])
-        if "[" in source.name and not source.exists():
-            _deliver_sequence(source.parent, target)
+        if _is_sequence(source):
+            _deliver_sequence(source.parent, target, replace_it=found.get("replace") is True)
         elif source.exists():
             _deliver_file(source, target, replace_it=found.get("replace") is True)
-        _status_beside(folder, target)
+    for said in folder.glob(f"*{STATUS_SUFFIX}"):
+        for found in known:
+            _write_beside(Path(found["to"]), said.read_bytes())
+
+
+def _is_sequence(source: Path) -> bool:
+    return "[" in source.name and not source.exists()
+
+
+def _is_here(folder: Path, name: str) -> bool:
+    source = folder / PurePath(name)
+    return source.parent.is_dir() if _is_sequence(source) else source.exists()
 
 
 def _deliver_file(source: Path, target: Path, *, replace_it: bool) -> None:
     disk.mkdirs(target.parent)
-    hidden = target.with_name(f".{target.name[:100]}.watchrender-part")
+    hidden = _hidden(target)
     if _same_content(source, target):
         disk.remove(source)  # it has arrived; the cut came before the original was removed
         return
@@ -457,6 +481,10 @@ def _deliver_file(source: Path, target: Path, *, replace_it: bool) -> None:
     disk.replace(hidden, target) if replace_it else disk.rename(hidden, target)
     disk.flush_folder(target.parent)
     disk.remove(source)
+
+
+def _hidden(target: Path) -> Path:
+    return target.with_name(f".{target.name[:100]}.watchrender-part")
 
 
 def _same_content(source: Path, target: Path) -> bool:
@@ -468,19 +496,23 @@ def _same_content(source: Path, target: Path) -> bool:
         return False
 
 
-def _deliver_sequence(source: Path, target: Path) -> None:
+def _deliver_sequence(source: Path, target: Path, *, replace_it: bool) -> None:
     if not source.is_dir():
         return
     disk.mkdirs(target.parent)
-    hidden = target.with_name(f".{target.name[:100]}.watchrender-part")
+    hidden = _hidden(target)
     disk.remove_tree(hidden)
     disk.copy_tree(source, hidden)
+    old = target.with_name(f".{target.name[:100]}.watchrender-old")
+    if replace_it and target.is_dir():
+        disk.remove_tree(old)
+        disk.rename(target, old)
     disk.rename(hidden, target)
+    disk.flush_folder(target.parent)
     disk.remove_tree(source)
+    disk.remove_tree(old)
 
 
-def _status_beside(folder: Path, target: Path) -> None:
+def _write_beside(target: Path, said: bytes) -> None:
     """A copy of the status file beside a film that was delivered elsewhere."""
-    for entry in os.scandir(folder):
-        if entry.name.endswith(status_name("")):
-            disk.write(target.parent / f"{target.stem}{status_name('')}", Path(entry.path).read_bytes())
+    disk.write(target.parent / f"{target.stem}{STATUS_SUFFIX}", said)

@@ -94,6 +94,7 @@ class Preparer:
     marker: str  # of every process of this root, before the attempt's own id
     estimate: Callable[[str, Transcript], Mapping[str, Any] | None] = lambda _job, _transcript: None
     _nexrender: Nexrender | None = field(default=None, init=False)
+    _stop: Callable[[], bool] = field(default=lambda: False, init=False)
 
     #: What `look` can tell is gone; the rest of the environment only a render can prove.
     LOOKED_FOR: ClassVar[frozenset[Code]] = frozenset(
@@ -163,8 +164,10 @@ class Preparer:
     def eta(self, job_id: str, transcript: Transcript) -> Mapping[str, Any] | None:
         return self.estimate(job_id, transcript)
 
-    def prepare(self, job: Job) -> Prepared | Failure | tuple[str, ...]:
-        """Make all that the attempt needs. A tuple names footage that is missing now: the job waits for it."""
+    def prepare(self, job: Job, *, stop: Callable[[], bool] = lambda: False) -> Prepared | Failure | tuple[str, ...]:
+        """Make all that the attempt needs; `stop` ends a long fetch. A tuple names footage that is missing now: the
+        job waits for it. Raises OSError where a disk refuses."""
+        self._stop = stop
         judged = self._judge_again(job)
         if isinstance(judged, Failure):
             return judged
@@ -172,11 +175,7 @@ class Preparer:
             return judged.failure
         if judged.waiting_for:
             return judged.waiting_for
-        try:
-            return self._prepare(job, judged)
-        except OSError as error:
-            code = Code.DISK_FULL if disk.is_full(error) else Code.SHARE_OFFLINE
-            return fail(code, f"the attempt could not be prepared: {error.strerror or error} ({error.filename})")
+        return self._prepare(job, judged)
 
     def _judge_again(self, job: Job) -> Judged | Failure:
         source = self.folders.source(job)
@@ -184,8 +183,12 @@ class Preparer:
         if job.form is Form.FILE:
             try:
                 data = source.read_bytes()
-            except OSError as error:
-                return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read any more: {error.strerror or error}")
+            except FileNotFoundError:
+                if self.folders.health() is not None:
+                    raise  # gone is not gone while the share is away
+                return fail(Code.JOB_UNREADABLE, f"{job.file} is not in {job.folder} any more")
+            except PermissionError as error:
+                return fail(Code.RENDER_FAILED, f"{job.file} cannot be read any more: {error.strerror or error}")
         return self.judge.judge(job, source, data, self._sidecar(job))
 
     def _sidecar(self, job: Job) -> Sidecar | None:
@@ -201,8 +204,17 @@ class Preparer:
 
     def _prepare(self, job: Job, judged: Judged) -> Prepared | Failure:
         uid = f"{job.id}-{secrets.token_hex(4)}"
-        work = self.places.attempts / uid
-        output_folder = self._output_folder(job, uid)
+        work, output_folder = self.places.attempts / uid, self._output_folder(job, uid)
+        prepared: Prepared | Failure | None = None
+        try:
+            prepared = self._make(job, judged, uid, work, output_folder)
+        finally:
+            if not isinstance(prepared, Prepared):
+                disk.remove_tree(output_folder)
+                disk.remove_tree(work)
+        return prepared
+
+    def _make(self, job: Job, judged: Judged, uid: str, work: Path, output_folder: Path) -> Prepared | Failure:
         for folder in (work / "nexrender", work / "scratch", output_folder):
             disk.mkdirs(folder)
         unpacked = self._unpack_zip(job)
@@ -219,6 +231,7 @@ class Preparer:
             links=judged.links,
             folder=work / "footage",
             environment=set(env),
+            stop=self._stop,
         )
         if isinstance(brought, Failure):
             return brought

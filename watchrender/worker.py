@@ -2,7 +2,7 @@
 
 Two threads joined by a queue. The first takes the next job and holds the slot while ONE aerender runs; the second
 judges, hashes and delivers what was rendered while the next job renders already. Taking is recorded, then moved;
-closing is moved, then recorded.
+closing is moved, then recorded. What becomes of an attempt without a film is told in `conclude.py`.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from watchrender import disk
 from watchrender.closing import Closer
+from watchrender.conclude import REST_SECONDS, Concluder
 from watchrender.core import clock as clocks
 from watchrender.core import retry
-from watchrender.core.failure import CATALOGUE, Code, Failure, Kind, fail
+from watchrender.core.failure import Failure, Kind
 from watchrender.core.job import Job, Progress
-from watchrender.core.states import Event
+from watchrender.core.states import Event, Refused, State
+from watchrender.finish import Delivery, Finisher
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
-from watchrender.prepare import Attempted, Preparer, Prepared
-from watchrender.finish import Delivery, Finisher
+from watchrender.prepare import Attempted, Prepared, Preparer
 from watchrender.render.engine import Ended, Engine
 from watchrender.render.process import TreeRecord
 from watchrender.spool.folders import Busy, ClaimLost, Folders
 
-#: A claim or delivery that was refused because somebody has a file open is tried again after so many seconds.
+#: A delivery that is refused is tried again after so many seconds, then less and less often.
 BUSY_SECONDS = 2.0
+LONGEST_BUSY_SECONDS = 15.0
 
 
 @dataclass(kw_only=True)
@@ -41,16 +42,6 @@ class Slot:
     job_id: str
     started: float  # monotonic
     put_back: str | None = None  # why the attempt is to be ended and its job queued again
-
-
-@dataclass(kw_only=True)
-class Rest:
-    """When a queued job may be looked at again, by the monotonic clock: the wall clock may jump."""
-
-    until: dict[str, float] = field(default_factory=dict)
-
-    def ready(self, job_id: str, now: float) -> bool:
-        return now >= self.until.get(job_id, 0.0)
 
 
 class Worker:
@@ -77,29 +68,32 @@ class Worker:
         self._preparer = preparer
         self._engine = engine
         self._finisher = finisher
-        self._closer = closer
         self._retry = retry_settings
         self._node = node
         self._finish_running = finish_running
         self._clock = clock
-        self._rest = Rest()
-        self._breaker = retry.Breaker()
+        self._concluder = Concluder(
+            folders=folders,
+            ledger=ledger,
+            gate=gate,
+            closer=closer,
+            finisher=finisher,
+            settings=retry_settings,
+            clock=clock,
+        )
+        self._rest = self._concluder.rest
         self._slot: Slot | None = None
-        self._last_slot: Slot | None = None
         self._at_once = threading.Event()  # a second signal: no grace for anybody
         self._deliveries: list[Delivery] = []
         self._delivery_wake = threading.Condition()
         self._delivering = 0
-        self._render_thread = threading.Thread(
-            target=self._survive, args=(self._render_loop,), name="attempt", daemon=True
-        )
-        self._finish_thread = threading.Thread(
-            target=self._survive, args=(self._finish_loop,), name="finish", daemon=True
-        )
+        self._render_thread = threading.Thread(target=self._render_loop, name="attempt", daemon=True)
+        self._finish_thread = threading.Thread(target=self._finish_loop, name="finish", daemon=True)
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._concluder.cancel_left_over()
         self._render_thread.start()
         self._finish_thread.start()
 
@@ -117,6 +111,9 @@ class Worker:
     def end_at_once(self) -> None:
         """The second signal: the tree is killed without grace."""
         self._at_once.set()
+
+    def _no_grace(self) -> bool:
+        return self._at_once.is_set() or self._gate.at_once
 
     def idle(self) -> bool:
         """Nothing renders and nothing is being delivered."""
@@ -137,31 +134,31 @@ class Worker:
         if slot is not None and slot.job_id == job_id:
             slot.put_back = why
 
-    def _survive(self, loop: Callable[[], None]) -> None:
-        # The one catch-all: a bug in one job must not stand the whole queue still, and must not hide.
-        while True:
-            try:
-                loop()
-                return
-            except Exception:
-                logger.exception("a fault in watchrender itself; the line goes on")
-                time.sleep(1.0)
-
     # -- take -----------------------------------------------------------------------------------------------
 
     def _render_loop(self) -> None:
         while not self._gate.stopping:
             self._gate.wake.clear()
-            if self._gate.look_due():
-                self._gate.looked(self._preparer.look(), self._preparer.LOOKED_FOR)
-            job = self._next() if self._gate.may_start() else None
+            job = self._next()
             if job is None:
                 self._gate.wake.wait(0.5)
                 continue
-            self._render(job)
+            self._slot = Slot(job_id=job.id, started=self._clock())
+            try:
+                with logger.contextualize(job=job.id):
+                    self._render(job)
+            except Exception as error:
+                # The one catch-all: a bug in one job must not stand the whole queue still, and must not hide.
+                self._concluder.own_fault(job.id, error)
+            finally:
+                self._slot = None
 
     def _next(self) -> Job | None:
         """The first job in the queue that may start now."""
+        if self._gate.look_due():
+            self._gate.looked(self._preparer.look(), self._preparer.LOOKED_FOR)
+        if not self._gate.may_start() or (self._gate.waiting() and self._delivering):
+            return None  # a job that tries a closed gate is judged before the next one tries
         now, stamp = self._clock(), self._ledger.stamp()
         return self._ledger.first(lambda job: self._may_start(job, now, stamp))
 
@@ -170,34 +167,55 @@ class Worker:
             return False
         if job.scheduled_at is not None and job.scheduled_at > stamp:
             return False
-        if job.retry_at is not None and job.id not in self._rest.until:
+        if job.retry_at is not None and not self._rest.known(job.id):
             # After a restart: what is left of the wait, and never more than the longest wait, wherever the clock is.
-            left = min(clocks.seconds_between(stamp, job.retry_at), self._retry.max_wait * (1 + self._retry.jitter))
-            self._rest.until[job.id] = now + max(0.0, left)
+            left = min(clocks.seconds_between(stamp, job.retry_at), self._retry.max_wait)
+            self._rest.until(job.id, now + max(0.0, left))
         return self._rest.ready(job.id, now)
 
-    # -- prepare --------------------------------------------------------------------------------------------
-
     def _render(self, job: Job) -> None:
-        faults = self._preparer.look(job)
-        self._gate.looked(faults, self._preparer.LOOKED_FOR)
-        if faults:
+        """One job through the slot."""
+        if not self._machine_is_fit(job):
             return
-        with logger.contextualize(job=job.id):
-            self._slot = Slot(job_id=job.id, started=self._clock())
-            try:
-                self._take(job)
-            finally:
-                self._last_slot, self._slot = self._slot, None
+        try:
+            job = self._take(job)
+        except (Refused, KeyError):
+            return  # somebody cancelled it, or saved its file again, since it was chosen
+        except OSError as error:
+            self._concluder.refused(job, error, "the start of a job could not be recorded")
+            self._rest.until(job.id, self._clock() + REST_SECONDS)
+            return
+        try:
+            claimed = self._claim(job)
+            prepared = self._prepare(claimed) if claimed is not None else None
+            if claimed is not None and prepared is not None:
+                self._attempt(claimed, prepared)
+        except OSError as error:
+            self._blame(self._ledger.get(job.id) or job, error, "the attempt was cut off by the disk")
 
-    def _take(self, job: Job) -> None:
+    def _machine_is_fit(self, job: Job) -> bool:
+        faults = self._preparer.look(job)
+        if not faults:
+            self._gate.looked({}, self._preparer.LOOKED_FOR)
+            return True
+        general = self._preparer.look()
+        self._gate.looked(general, self._preparer.LOOKED_FOR)
+        if not general:
+            # What this one asks for is not here (another After Effects); nobody else has to wait for that.
+            words = tuple(fault.message for fault in faults.values())
+            self._rest.until(job.id, self._clock() + 10 * REST_SECONDS)
+            if job.waiting_for != words:
+                self._ledger.note(job.id, waiting_for=words)
+        return False
+
+    def _take(self, job: Job) -> Job:
         position = self._ledger.position(job) or 1
         why = (
             "next in the queue"
             if position == 1
             else f"number {position} in the queue; those before it wait or are held"
         )
-        job = self._ledger.apply(
+        taken = self._ledger.apply(
             job.id,
             Event.START,
             f"{why}, priority {job.priority} ({job.priority_from})",
@@ -207,18 +225,11 @@ class Worker:
             waiting_for=(),
             launches=job.launches + 1,
         )
-        logger.info("{} starts, try {} of {}", job.key, job.attempt, job.max_attempts)
-        claimed = self._claim(job)
-        if claimed is None:
-            return
-        prepared = self._preparer.prepare(claimed)
-        if isinstance(prepared, Failure):
-            self._conclude(claimed, prepared, None)
-            return
-        if isinstance(prepared, tuple):
-            self._rest_for(claimed, "footage is missing or still growing", prepared, BUSY_SECONDS)
-            return
-        self._attempt(claimed, prepared)
+        self._rest.over(job.id)
+        logger.info("{} starts, try {} of {}", taken.key, taken.attempt, taken.max_attempts)
+        return taken
+
+    # -- prepare --------------------------------------------------------------------------------------------
 
     def _claim(self, job: Job) -> Job | None:
         if job.begun:
@@ -226,33 +237,42 @@ class Worker:
         try:
             folder = self._folders.claim(job)
         except ClaimLost:
-            self._rest_for(job, f"{job.file} is not in the inbox any more", (), BUSY_SECONDS)
-            return None
+            self._concluder.put_back(job, f"{job.file} is not in the inbox any more", seconds=REST_SECONDS)
         except Busy as busy:
-            self._rest_for(job, "its file is held open by somebody", (str(busy),), BUSY_SECONDS)
-            return None
+            why = "its file is held open by somebody"
+            self._concluder.put_back(job, why, waiting_for=(str(busy),), seconds=REST_SECONDS)
         except OSError as error:
-            self._environment(job, error, "the job could not be claimed")
-            return None
-        return self._ledger.note(job.id, begun=True, folder=self._folders.relative(folder))
+            self._blame(job, error, "the job could not be claimed")
+        else:
+            return self._ledger.note(job.id, begun=True, folder=self._folders.relative(folder))
+        return None
 
-    def _rest_for(self, job: Job, why: str, waiting_for: tuple[str, ...], seconds: float) -> None:
-        """Put back without using a try, and let others go first for a while."""
-        self._rest.until[job.id] = self._clock() + seconds
-        self._ledger.apply(job.id, Event.RESTORE, why, waiting_for=waiting_for, progress=None)
+    def _blame(self, job: Job, error: OSError, what: str) -> None:
+        """An error of the disk before or during an attempt: no try is used, unless it is about this job alone."""
+        failure = self._concluder.refused(job, error, what)
+        if failure.kind is Kind.ENVIRONMENT:
+            self._concluder.put_back(job, failure.message, seconds=REST_SECONDS)
+        else:
+            self._concluder.failed(job, failure, None)
 
-    def _environment(self, job: Job, error: OSError, what: str) -> None:
-        failure = environment_failure(error, what)
-        self._gate.wait_for(failure)
-        self._rest_for(job, failure.message, (), BUSY_SECONDS)
+    def _prepare(self, job: Job) -> Prepared | None:
+        asked = self._asked(job)
+        prepared = self._preparer.prepare(job, stop=lambda: asked() is not None)
+        if isinstance(prepared, Prepared):
+            return prepared
+        if asked() is not None:
+            self._ended_by_us(job, asked() or Ended.STOP)
+        elif isinstance(prepared, Failure):
+            self._concluder.failed(job, prepared, None)
+        else:
+            why = "footage is missing or still growing"
+            self._concluder.put_back(job, why, waiting_for=prepared, seconds=REST_SECONDS)
+        return None
 
-    # -- attempt --------------------------------------------------------------------------------------------
-
-    def _attempt(self, job: Job, prepared: Prepared) -> None:
+    def _asked(self, job: Job) -> Callable[[], Ended | None]:
+        """Shall what this job does now be ended, and as what?"""
         slot = self._slot
         assert slot is not None
-        transcript = prepared.transcript()
-        started_at = self._ledger.stamp()
 
         def asked() -> Ended | None:
             current = self._ledger.get(job.id)
@@ -260,8 +280,16 @@ class Worker:
                 return Ended.CANCEL
             if slot.put_back is not None:
                 return Ended.STOP
-            stops = self._gate.stopping and (not self._finish_running or self._at_once.is_set())
+            stops = self._gate.stopping and (not self._finish_running or self._gate.put_back or self._no_grace())
             return Ended.STOP if stops else None
+
+        return asked
+
+    # -- attempt --------------------------------------------------------------------------------------------
+
+    def _attempt(self, job: Job, prepared: Prepared) -> None:
+        transcript = prepared.transcript()
+        started_at = self._ledger.stamp()
 
         def tell() -> None:
             self._ledger.progress(
@@ -279,16 +307,24 @@ class Worker:
         def recorded(record: TreeRecord) -> None:
             self._ledger.remember_tree(record.to_dict())
 
-        outcome = self._engine.run(
-            prepared.attempt,
-            transcript,
-            asked=asked,
-            recorded=recorded,
-            progress=tell,
-            limits=lambda: self._preparer.limits(self._ledger.get(job.id) or job),
-            grace=lambda: 0.0 if self._at_once.is_set() else self._preparer.limits(job).terminate_grace,
-        )
+        try:
+            outcome = self._engine.run(
+                prepared.attempt,
+                transcript,
+                asked=self._asked(job),
+                recorded=recorded,
+                progress=tell,
+                limits=lambda: self._preparer.limits(self._ledger.get(job.id) or job),
+                grace=lambda: 0.0 if self._no_grace() else self._preparer.limits(job).terminate_grace,
+            )
+        except BaseException:
+            self._finisher.discard(prepared)
+            raise
         self._ledger.forget_tree(prepared.attempt.marker)
+        if outcome.ended in (Ended.STOP, Ended.CANCEL):
+            self._finisher.discard(prepared)
+            self._ended_by_us(job, outcome.ended)
+            return
         attempted = Attempted(
             prepared=prepared,
             outcome=outcome,
@@ -296,34 +332,15 @@ class Worker:
             started_at=started_at,
             finished_at=self._ledger.stamp(),
         )
-        if outcome.ended in (Ended.STOP, Ended.CANCEL):
-            self._ended_by_us(job, attempted, slot)
-            return
         self._hand_over(Delivery(job_id=job.id, attempted=attempted))
 
-    def _ended_by_us(self, job: Job, attempted: Attempted, slot: Slot) -> None:
-        self._finisher.discard(attempted)
-        if attempted.outcome.ended is Ended.CANCEL:
-            self._closer.later(job.id, lambda copy: self._close_cancelled(job.id, copy))
+    def _ended_by_us(self, job: Job, ended: Ended) -> None:
+        if ended is Ended.CANCEL:
+            self._concluder.cancelled(job)
             return
-        why = slot.put_back or "the service stops; it starts again with the next start"
-        self._rest.until.pop(job.id, None)
-        self._ledger.apply(job.id, Event.RESTORE, why, progress=None)
-
-    def _close_cancelled(self, job_id: str, copy: bool) -> None:
-        job = self._ledger.get(job_id)
-        if job is None or job.over:
-            return
-        reason = next(
-            (
-                str(line["why"])
-                for line in reversed(job.history)
-                if "cancel" in str(line["why"]) or "superseded" in str(line["why"])
-            ),
-            "cancelled",
-        )
-        self._folders.clear_attempts(self._folders.absolute(job.folder))
-        self._closer.close(job, Event.CANCEL, reason.split(": the render is being ended")[0], copy=copy, waiting_for=())
+        slot = self._slot
+        why = slot.put_back if slot is not None else None
+        self._concluder.put_back(job, why or "the service stops; it starts again with the next start")
 
     # -- finish ---------------------------------------------------------------------------------------------
 
@@ -338,13 +355,19 @@ class Worker:
             delivery = self._due()
             if delivery is None:
                 return
-            with logger.contextualize(job=delivery.job_id):
-                done = self._finish(delivery)
+            try:
+                with logger.contextualize(job=delivery.job_id):
+                    done = self._finish(delivery)
+            except Exception as error:
+                self._concluder.own_fault(delivery.job_id, error)
+                done = True
             with self._delivery_wake:
                 if done:
                     self._delivering -= 1
                 else:
-                    delivery.due = self._clock() + min(BUSY_SECONDS * 2 ** min(delivery.refused, 3), 15.0)
+                    delivery.refused += 1
+                    wait = min(BUSY_SECONDS * 2.0 ** min(delivery.refused - 1, 10), LONGEST_BUSY_SECONDS)
+                    delivery.due = self._clock() + wait
                     self._deliveries.append(delivery)
             self._gate.wake.set()
 
@@ -364,127 +387,44 @@ class Worker:
     def _finish(self, delivery: Delivery) -> bool:
         """Judge and deliver one attempt. False: refused for now, call again."""
         job = self._ledger.get(delivery.job_id)
-        if job is None or job.over:
+        if job is None or job.state is not State.RENDERING:
             return True
         try:
-            failure = self._finisher.finish(job, delivery)
+            self._judge_and_deliver(job, delivery)
         except Busy as busy:
-            delivery.refused += 1
-            if job.waiting_for != (str(busy),):
-                self._ledger.note(job.id, waiting_for=(str(busy),))
+            with suppress(OSError):  # words for the status; what matters is that it is tried again
+                if job.waiting_for != (str(busy),):
+                    self._ledger.note(job.id, waiting_for=(str(busy),))
             return False
         except OSError as error:
-            return self._delivery_fault(job, delivery, error)
-        if failure is None:
-            self._breaker.succeeded()
-            self._gate.rendered()
-            return True
-        self._conclude(job, failure, delivery.attempted)
-        return True
-
-    def _delivery_fault(self, job: Job, delivery: Delivery, error: OSError) -> bool:
-        """The film is there and could not be put in its place: the environment's fault; it stays, and is tried again."""
-        failure = environment_failure(error, f"the film of {job.key} could not be delivered")
-        self._gate.wait_for(failure)
-        delivery.refused += 1
-        logger.warning("{}", failure.message)
-        return False
-
-    def _conclude(self, job: Job, failure: Failure, attempted: Attempted | None) -> None:
-        """An attempt that failed: whose fault was it, and what happens next?"""
-        if attempted is not None:
-            self._finisher.keep_for_study(attempted)
-        if failure.kind is Kind.ENVIRONMENT:
-            self._gate.wait_for(failure)
-            self._rest_for(job, failure.message, (), 0.0)
-            return
-        tried = self._tried(job, failure, attempted)
-        if failure.kind is Kind.TRANSIENT and self._machine_at_fault(job, failure, attempted):
-            return
-        number = len(tried)
-        if CATALOGUE[failure.code].retries is not None:
-            number = sum(1 for found in tried if (found.get("error") or {}).get("code") == failure.code)
-        wait = retry.wait_before_next(self._retry, job.max_attempts - 1, max(number, 1), failure)
-        if wait is None or len(tried) >= job.max_attempts:
-            self._give_up(job, failure, tried)
-            return
-        self._rest.until[job.id] = self._clock() + wait
-        self._ledger.apply(
-            job.id,
-            Event.RETRY,
-            f"try {len(tried)} failed: {failure.message} Again in {wait:.0f} s",
-            attempts=tried,
-            retry_at=clocks.later(self._ledger.stamp(), wait),
-            error=failure.to_dict(),
-            progress=None,
-            waiting_for=(),
-        )
-        logger.warning("{}: try {} failed ({}), again in {} s", job.key, len(tried), str(failure.code), round(wait))
-
-    def _tried(self, job: Job, failure: Failure, attempted: Attempted | None) -> tuple[dict[str, Any], ...]:
-        entry = {
-            "number": len(job.attempts) + 1,
-            "started_at": attempted.started_at if attempted else job.started_at,
-            "finished_at": attempted.finished_at if attempted else self._ledger.stamp(),
-            "exit_code": attempted.outcome.code if attempted else None,
-            "error": failure.to_dict(),
-        }
-        if attempted is not None and attempted.outcome.evidence:
-            entry["evidence"] = attempted.outcome.evidence[:4000]
-        return (*job.attempts, entry)
-
-    def _machine_at_fault(self, job: Job, failure: Failure, attempted: Attempted | None) -> bool:
-        """Five attempts of different jobs in a row with the same words: the queue waits, their tries are given back."""
-        line = attempted.transcript.last_error_line if attempted is not None else failure.message
-        row = self._breaker.failed(job.id, failure, line)
-        if not row:
+            # The film is there and could not be put in its place: it stays, and is tried again.
+            self._concluder.refused(job, error, f"the film of {job.key} could not be delivered")
             return False
-        keep = fail(
-            Code.RENDERS_KEEP_FAILING,
-            f"{len(row)} different jobs in a row ended with {failure.code}: {line or failure.message}",
-        )
-        self._gate.wait_for(keep)
-        for other_id, tries in row.items():
-            self._give_back(other_id, tries - (other_id == job.id))
-        self._rest_for(job, keep.message, (), 0.0)
         return True
 
-    def _give_back(self, job_id: str, tries: int) -> None:
-        """The machine was at fault: so many of a job's last tries do not count."""
-        job = self._ledger.get(job_id)
-        if job is None or job.over or not tries:
-            return
-        kept = job.attempts[: max(0, len(job.attempts) - tries)]
-        self._ledger.note(job.id, "its last tries are given back: the machine was at fault", attempts=kept, retry_at=None)
-        self._rest.until.pop(job.id, None)
-
-    def _give_up(self, job: Job, failure: Failure, tried: tuple[dict[str, Any], ...]) -> None:
-        def attempt(copy: bool) -> None:
-            current = self._ledger.get(job.id)
-            if current is None or current.over:
+    def _judge_and_deliver(self, job: Job, delivery: Delivery) -> None:
+        failure = self._finisher.judge(job, delivery)
+        if failure is None:
+            if not delivery.begun and not self._begin_delivery(job.id):
+                self._finisher.discard(delivery.attempted.prepared)
+                self._concluder.cancelled(job)
                 return
-            self._folders.clear_attempts(self._folders.absolute(current.folder))
-            self._closer.close(
-                current,
-                Event.GIVE_UP,
-                failure.message,
-                copy=copy,
-                attempts=tried,
-                error=failure.to_dict(),
-                progress=None,
-                waiting_for=(),
-            )
+            delivery.begun = True
+            failure = self._finisher.deliver(job, delivery)
+        if failure is None:
+            self._concluder.succeeded()
+        else:
+            self._concluder.failed(job, failure, delivery.attempted)
 
-        logger.error("{} failed: {} ({})", job.key, failure.message, str(failure.code))
-        self._closer.later(job.id, attempt)
+    def _begin_delivery(self, job_id: str) -> bool:
+        """From here the film is delivered whatever is asked. False: somebody asked to cancel before."""
+        with self._ledger.together():
+            job = self._ledger.get(job_id)
+            if job is None or job.cancel_requested or job.state is not State.RENDERING:
+                return False
+            self._ledger.progress(job_id, replace(job.progress or Progress(), stage="delivering"))
+            return True
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def environment_failure(error: OSError, what: str) -> Failure:
-    """What an error of the disk means for the queue."""
-    where = f" ({error.filename})" if error.filename else ""
-    words = f"{what}: {error.strerror or error}{where}"
-    return fail(Code.DISK_FULL if disk.is_full(error) else Code.SHARE_OFFLINE, words)

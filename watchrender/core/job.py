@@ -132,8 +132,16 @@ class Job:
     def advance(self, event: Event, *, at: str, why: str, **changes: Any) -> Job:
         """The job after an event. Raises `states.Refused` where the table has no such row."""
         after = next_state(self.state, event)
+        return replace(self, state=after, updated_at=at, history=self._told(at, after, why), **changes)
+
+    def noted(self, *, at: str, why: str | None = None, **changes: Any) -> Job:
+        """The job with other facts in the same state; `why` adds a line to its history."""
+        history = self.history if why is None else self._told(at, self.state, why)
+        return replace(self, **{"updated_at": at, "history": history, **changes})
+
+    def _told(self, at: str, after: State, why: str) -> tuple[dict[str, Any], ...]:
         line = {"at": at, "from": str(self.state), "to": str(after), "why": why}
-        return replace(self, state=after, updated_at=at, history=_shortened((*self.history, line)), **changes)
+        return _shortened((*self.history, line))
 
     def to_record(self) -> dict[str, Any]:
         """The ledger's document: only what differs from the defaults. Progress and eta are not kept."""
@@ -159,8 +167,8 @@ class Job:
 def _shortened(history: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     if len(history) <= HISTORY_LIMIT:
         return history
-    half = HISTORY_LIMIT // 2
-    return history[: half // 2] + history[half // 2 + len(history) - HISTORY_LIMIT :]
+    kept_first = HISTORY_LIMIT // 4
+    return history[:kept_first] + history[kept_first + len(history) - HISTORY_LIMIT :]
 
 
 _NOT_KEPT = {"progress", "eta"}

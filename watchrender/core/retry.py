@@ -5,11 +5,12 @@ Nothing sleeps here: a wait is a number of seconds that the ledger keeps as `not
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential
 from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
@@ -30,10 +31,20 @@ class RetrySettings(Protocol):
     def jitter(self) -> float: ...
 
 
+class Spread(wait_base):
+    """Another strategy's wait and up to a share of it more, never beyond `longest`."""
+
+    def __init__(self, wait: wait_base, share: float, longest: float) -> None:
+        self.wait, self.share, self.longest = wait, share, longest
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return min(self.longest, self.wait(retry_state) * (1 + random.random() * self.share))
+
+
 def waiting(settings: RetrySettings) -> wait_base:
-    """Exponential from `first_wait`, capped at `max_wait`, then spread by up to `jitter` of `first_wait`."""
+    """Exponential from `first_wait`, spread by `jitter` so that machines do not march in step, at most `max_wait`."""
     backoff = wait_exponential(multiplier=settings.first_wait, max=settings.max_wait)
-    return backoff + wait_random(0, settings.first_wait * settings.jitter)
+    return Spread(backoff, settings.jitter, settings.max_wait)
 
 
 def stopping(max_retries: int, failure: Failure) -> stop_base:
@@ -68,22 +79,56 @@ def probe_wait(tries: int, *, first: float = 1.0, longest: float = 60.0) -> floa
 
 
 @dataclass(kw_only=True)
+class Rest:
+    """When a queued job may be looked at again, by the monotonic clock: the wall clock may jump."""
+
+    _until: dict[str, float] = field(default_factory=dict)
+
+    def until(self, job_id: str, moment: float) -> None:
+        self._until[job_id] = moment
+
+    def over(self, job_id: str) -> None:
+        self._until.pop(job_id, None)
+
+    def known(self, job_id: str) -> bool:
+        return job_id in self._until
+
+    def ready(self, job_id: str, now: float) -> bool:
+        return now >= self._until.get(job_id, now)
+
+
+@dataclass(kw_only=True)
 class Breaker:
     """Five attempts of different jobs in a row with the same code and last error line: the machine is at fault.
 
-    `failed` answers the jobs of the row, each with its tries in it, when it is full; one success empties it.
+    Once it has tripped, every further attempt that ends the same way is the machine's fault too, until one success,
+    or other words, show that it is not.
     """
 
     limit: int = 5
-    row: deque[tuple[str, Code, str]] = field(default_factory=lambda: deque(maxlen=1000))
+    _words: tuple[Code, str] | None = None
+    _row: list[str] = field(default_factory=list)  # job ids, one for each attempt whose try still counts
+    _different: set[str] = field(default_factory=set)
+
+    @property
+    def jobs(self) -> int:
+        """How many different jobs have ended this way in a row."""
+        return len(self._different)
 
     def succeeded(self) -> None:
-        self.row.clear()
+        self._words, self._row, self._different = None, [], set()
 
     def failed(self, job_id: str, failure: Failure, last_line: str) -> Counter[str]:
-        """One more attempt of the row. The jobs in it with their tries when this one fills it, else nothing."""
-        if self.row and self.row[-1][1:] != (failure.code, last_line):
-            self.row.clear()
-        self.row.append((job_id, failure.code, last_line))
-        tries = Counter(entry[0] for entry in self.row)
-        return tries if len(tries) >= self.limit else Counter()
+        """One more attempt has failed. How many tries of which jobs do not count; empty: the machine is not at fault.
+
+        Each try is given back once: this attempt's is among them, and once tripped it is the only one.
+        """
+        if self._words != (failure.code, last_line):
+            self.succeeded()
+            self._words = (failure.code, last_line)
+        self._row.append(job_id)
+        self._different.add(job_id)
+        if self.jobs < self.limit:
+            return Counter()
+        row, self._row = self._row, []
+        return Counter(row)

@@ -232,14 +232,14 @@ class Ledger:
         """Record a new job. `serial`, `arrival`, `id` and times are given to it where they are missing."""
         with self._lock:
             at = self.stamp()
-            serial = self.serial + 1
+            serial = fields.pop("serial", None) or self.serial + 1
             arrival = fields.pop("arrival", None) or self.arrival + 1
             fields.setdefault("id", new_id(int(self.now().timestamp() * 1000)))
             fields.setdefault("created_at", at)
             fields.setdefault("history", ({"at": at, "from": None, "to": str(State.PENDING), "why": why},))
             job = Job(serial=serial, arrival=arrival, updated_at=at, **fields)
             self._save(job)
-            self.serial, self.arrival = serial, max(self.arrival, arrival)
+            self.serial, self.arrival = max(self.serial, serial), max(self.arrival, arrival)
             self.counts[job.state] += 1
             if job.over:
                 self._index_over(job.id, job.key, serial)
@@ -263,11 +263,7 @@ class Ledger:
             before = self._live.get(job_id) or self.get(job_id)
             if before is None:
                 raise KeyError(job_id)
-            at = self.stamp()
-            if why is not None:
-                line = {"at": at, "from": str(before.state), "to": str(before.state), "why": why}
-                changes["history"] = (*before.history, line)
-            job = replace(before, updated_at=at, **changes)
+            job = before.noted(at=self.stamp(), why=why, **changes)
             if before.over:
                 self._save(job)
                 self._keep_recent(job)
