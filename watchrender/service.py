@@ -40,6 +40,7 @@ from watchrender.intake import Intake, Pace
 from watchrender.judge import Judge, policy_of
 from watchrender.ledger.ledger import Change, Ledger, utc_now
 from watchrender.ledger.storage import LedgerInUse, NewerLedger
+from watchrender.notify import Notifier
 from watchrender.prepare import Places, Preparer
 from watchrender.recover import Recovery, delivery_check, import_history
 from watchrender.render.engine import CliEngine
@@ -167,6 +168,7 @@ class Service:
     def _build(self) -> None:
         config, folders, ledger = self.config, self.folders, self.ledger
         self.gate = Gate(stamp=ledger.stamp)
+        self.notifier = Notifier(config, ledger, node=self.node)
         work_dir = Path(config.nexrender.work_dir) if config.nexrender.work_dir else self.state_dir / "work"
         disk.mkdirs(work_dir)
         to_work = config.nexrender.render_to == "work_dir" or (
@@ -275,6 +277,8 @@ class Service:
         self.folders.keep_watch()
         self.ledger.listen(self._heard)
         self.gate.listen(self._gate_changed)
+        self.ledger.listen(self.notifier.heard)
+        self.gate.listen(lambda: self.notifier.environment(self.gate.waiting()))
         while not self._signals:
             try:
                 self._recover()
@@ -386,6 +390,7 @@ class Service:
         self._turn()
         self.status_writer.start()
         self.worker.start()
+        self.notifier.start()
         logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
         if self.web is not None:
             host, port = self.web.address
@@ -494,6 +499,7 @@ class Service:
                 signals = self._signals
         self.warm.close()
         self.closer.turn()
+        self.notifier.stop()
         if self.web is not None:
             self.web.stop(seconds=1.0)
         self._state = "stopped"

@@ -38,7 +38,8 @@ _SILENCE_SECONDS = 30.0
 _CHUNK = 256 * 1024
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _ASKING = {"User-Agent": "watchrender", "Accept": "*/*", "Accept-Encoding": "identity"}
-_ERRORS = (
+#: What a client may raise: httpx2's own errors, and those of the layer below that a checked one speaks with.
+CLIENT_ERRORS = (
     httpx2.HTTPError,
     httpx2.InvalidURL,
     httpx2.StreamError,
@@ -152,9 +153,9 @@ class Fetcher:
             disk.mkdirs(folder)
             with self._client(backend) as client:
                 return trip.run(client)
-        except _Refused as refused:
+        except AddressRefused as refused:
             return hosts.host_denied(refused.link, path=path, address=refused.address)
-        except _ERRORS as error:
+        except CLIENT_ERRORS as error:
             return trip.failed(_in_words(error))
         except OSError as error:
             if disk.is_full(error):
@@ -165,10 +166,27 @@ class Fetcher:
         return hosts.link_objection(url, path=path, schemes=self.policy.schemes, hosts=self.policy.hosts)
 
     def _client(self, backend: _CheckedBackend) -> httpx2.Client:
-        context = self.certificates or httpx2.create_ssl_context()
-        pool = httpcore2.ConnectionPool(ssl_context=context, network_backend=backend)
-        timeout = httpx2.Timeout(self.silence_seconds)
-        return httpx2.Client(transport=_Transport(pool), timeout=timeout, trust_env=False, headers=_ASKING)
+        return _client_over(backend, self.certificates, self.silence_seconds, _ASKING)
+
+
+def checked_client(
+    listed: tuple[str, ...],
+    *,
+    seconds: float,
+    resolve: Resolve = resolve_host,
+    certificates: ssl.SSLContext | None = None,
+) -> httpx2.Client:
+    """A client for one exchange with an address that a job names: it connects to judged addresses only, and raises
+    `AddressRefused` for others; all is over after so many seconds."""
+    return _client_over(_CheckedBackend(listed, resolve, time.monotonic() + seconds), certificates, seconds, {})
+
+
+def _client_over(
+    backend: _CheckedBackend, certificates: ssl.SSLContext | None, silence: float, headers: dict[str, str]
+) -> httpx2.Client:
+    pool = httpcore2.ConnectionPool(ssl_context=certificates or httpx2.create_ssl_context(), network_backend=backend)
+    timeout = httpx2.Timeout(silence)
+    return httpx2.Client(transport=_Transport(pool), timeout=timeout, trust_env=False, headers=headers)
 
 
 def link_or_copy(file: Path, target: Path) -> None:
@@ -265,7 +283,7 @@ class _Trip:
         )
 
 
-class _Refused(Exception):
+class AddressRefused(Exception):
     """An address that may not be connected to."""
 
     def __init__(self, link: Link, address: str) -> None:
@@ -292,7 +310,7 @@ class _CheckedBackend(httpcore2.NetworkBackend):
         addresses = self._addresses(host, port)
         for address in addresses:
             if not hosts.may_connect(link, address, self._listed):
-                raise _Refused(link, address)
+                raise AddressRefused(link, address)
         error: Exception = httpcore2.ConnectError(f"{host} has no address")
         for address in addresses:
             try:
@@ -349,7 +367,11 @@ class _Transport(httpx2.BaseTransport):
             target=request.url.raw_path,
         )
         asked = httpcore2.Request(
-            method=request.method, url=url, headers=request.headers.raw, extensions=request.extensions
+            method=request.method,
+            url=url,
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
         )
         answer = self._pool.handle_request(asked)
         return httpx2.Response(
