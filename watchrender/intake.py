@@ -113,6 +113,7 @@ class Intake:
         self._arrival = ledger.arrival
         self.ignored: dict[str, str] = {}  # path → why, for service.json
         self.events_missed = 0  # things that no event told of, since one was heard
+        self._told_of: set[str] = set()  # by events, before this turn
         self.scanned_at: float | None = None
         self.scan_seconds = 0.0
         self._orders = Orders(
@@ -246,12 +247,14 @@ class Intake:
     def _recall(self, hinted: Iterable[str], now: float) -> None:
         """What the events named is looked at again."""
         root = f"{self._folders.inbox}{os.sep}"
+        self._told_of.clear()
         for path in hinted:
             if not path.startswith(root):
                 continue
             self.events_missed = 0
             place = path[len(root) :].replace(os.sep, "/")
             self._unheard.pop(place, None)
+            self._told_of.add(place)
             parts = place.split("/")
             for depth in range(len(parts)):
                 entry = self._inbox.get("/".join(parts[:depth]), parts[depth])
@@ -391,7 +394,7 @@ class Intake:
         entry.arrival = max(self._arrival, self._ledger.arrival + 1)
         self._arrival = entry.arrival
         entry.saw(found, now)
-        if self.scanned_at is not None and not self._first:
+        if not self._first and entry.place not in self._told_of:
             self._unheard.setdefault(entry.place, now)
         if not found.regular:
             self._ignore_entry(entry, letters.NOT_PLAIN)
@@ -573,8 +576,12 @@ class Intake:
             quiet = next(self._rotation, None)
             if quiet is None:
                 self._rotation = iter(self._inbox)
-                return
-            if quiet.role in (Role.JOB, Role.SIDECAR) and quiet.gone_at is None and quiet not in self._inbox.restless:
+                quiet = next(self._rotation, None)
+            if quiet is None or quiet.looked_at == now:
+                return  # once round
+            if quiet.gone_at is None and (
+                quiet.role in (Role.JOB, Role.SIDECAR) or (quiet.role is Role.NEW and not quiet.is_dir)
+            ):
                 self._look_at(quiet, now)
 
     def _look_at(self, entry: Entry, now: float) -> bool:
@@ -590,6 +597,7 @@ class Intake:
         if entry.is_dir and entry.role is Role.JOB:
             found = self._look_at_bundle(entry, found)
         if entry.saw(found, now):
+            entry.due = min(entry.due, now)
             self._changed(entry, now)
         return True
 

@@ -153,6 +153,9 @@ class Sidecars:
             if not self._apply(owner, entry, now, refused):
                 self._ignored.setdefault(entry.place, letters.LONELY_SIDECAR)
         for job_id in list(self._to_reread):
+            job = self._ledger.get(job_id)
+            if job is not None and self.settling(job, now) is not None:
+                continue  # not gone: not looked into yet
             del self._to_reread[job_id]
             self._reread(job_id, refused)
         return refused
