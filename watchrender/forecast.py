@@ -11,12 +11,13 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from watchrender.core import clock as clocks
 from watchrender.core import estimate
-from watchrender.core.estimate import Past, Prediction, Span
+from watchrender.core.estimate import Past, Prediction, Span, Turn
 from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.ledger.ledger import RENDERS, Ledger
@@ -24,19 +25,40 @@ from watchrender.ledger.ledger import RENDERS, Ledger
 NO_HISTORY = "no history yet"
 KEPT = 5000
 FRESH_SECONDS = 1.0
+#: How long what is known of a project's content counts: a queue of hundreds must not ask a share for each.
+LOOK_SECONDS = 30.0
+SAMPLE_BYTES = 1024 * 1024
 _Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """A project as it was when it was last looked at."""
+
+    at: float  # monotonic
+    stamp: tuple[int, int]
+    digest: str
 
 
 class Forecast:
     """Thread-safe."""
 
-    def __init__(self, ledger: Ledger, node: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        node: str,
+        *,
+        stopped: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`stopped` says in words why nothing starts now; nobody can tell then when it will."""
         self._ledger = ledger
         self._node = node
+        self._stopped = stopped
         self._clock = clock
         self._lock = threading.Lock()
         self._pasts: dict[_Key, deque[Past]] = defaultdict(lambda: deque(maxlen=estimate.MEMORY))
-        self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+        self._digests: dict[str, _Looked] = {}
         self._numbers: deque[int] = deque()
         self._cached: tuple[float, dict[str, dict[str, Any]]] = (-1.0, {})
         self._started: dict[str, float] = {}
@@ -80,22 +102,22 @@ class Forecast:
 
     def _digest(self, job: Job) -> str:
         """The content of the job's project; where it cannot be read here, its name."""
-        path = job.template_path
+        path, now = job.template_path, self._clock()
         if path is None:
             return f"name:{job.template}"
+        known = self._digests.get(path)
+        if known is not None and now - known.at < LOOK_SECONDS:
+            return known.digest
         try:
             found = Path(path).stat()
             stamp = (found.st_size, found.st_mtime_ns)
-            known = self._digests.get(path)
-            if known is None or known[0] != stamp:
-                with open(path, "rb") as file:
-                    known = (stamp, hashlib.file_digest(file, "sha256").hexdigest()[:24])
-                if len(self._digests) > 5000:
-                    self._digests.clear()
-                self._digests[path] = known
+            digest = known.digest if known is not None and known.stamp == stamp else _content(path, found.st_size)
         except (OSError, ValueError):
             return f"name:{job.template}"
-        return known[1]
+        if len(self._digests) > KEPT:
+            self._digests.clear()
+        self._digests[path] = _Looked(at=now, stamp=stamp, digest=digest)
+        return digest
 
     # -- telling --------------------------------------------------------------------------------------------
 
@@ -132,12 +154,13 @@ class Forecast:
             percent = job.progress.percent if job.progress is not None else None
             elapsed = now - self._started.get(job.id, now)
             left = estimate.remaining(self.predict(job), elapsed, None if percent is None else percent / 100)
-        predictions = [None if job.hold else self.predict(job) for job in jobs]
-        spans = estimate.schedule(left, bool(rendering), predictions)[1 if rendering else 0 :]
-        told = {
-            job.id: self._told(job, span, prediction)
-            for job, span, prediction in zip(jobs, spans, predictions, strict=True)
-        }
+        moment, stopped = self._ledger.stamp(), self._stopped()
+        waiting = [job for job in jobs if not job.hold and stopped is None]
+        turns = [Turn(prediction=self.predict(job), ready_in=_ready_in(job, moment)) for job in waiting]
+        spans = estimate.schedule(left, bool(rendering), turns)[1 if rendering else 0 :]
+        told = {job.id: _unknown("held" if job.hold else stopped or "") for job in jobs}
+        for job, span, turn in zip(waiting, spans, turns, strict=True):
+            told[job.id] = self._told(job, span, turn.prediction)
         self._cached = (now, told)
         return told
 
@@ -145,10 +168,8 @@ class Forecast:
         self, job: Job, span: Span | None, prediction: Prediction | None, starts_at: str | None = None
     ) -> dict[str, Any]:
         if span is None or prediction is None:
-            missing = {"starts_at": starts_at, "done_at": None, "low": None, "high": None}
-            if prediction is not None:
-                return missing | {"basis": f"{NO_HISTORY} for a job before it"}
-            return missing | {"basis": "held" if job.hold else NO_HISTORY}
+            before = "" if prediction is None else " for a job before it"
+            return _unknown(f"{NO_HISTORY}{before}") | {"starts_at": starts_at}
         now = self._ledger.stamp()
         count = prediction.renders
         what = f"{job.template}/{job.composition}"
@@ -162,3 +183,22 @@ class Forecast:
             "high": clocks.later(now, span.high),
             "basis": basis,
         }
+
+
+def _unknown(basis: str) -> dict[str, Any]:
+    return {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": basis}
+
+
+def _content(path: str, size: int) -> str:
+    """What tells one project from another: all of it, or of a large one its size, beginning, middle and end."""
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for place in (0,) if size <= 4 * SAMPLE_BYTES else (0, size // 2, size - SAMPLE_BYTES):
+            file.seek(place)
+            digest.update(file.read(4 * SAMPLE_BYTES if size <= 4 * SAMPLE_BYTES else SAMPLE_BYTES))
+    return digest.hexdigest()[:24]
+
+
+def _ready_in(job: Job, moment: str) -> float:
+    """In how many seconds a job may start at the earliest."""
+    return 0.0 if job.not_before is None else max(0.0, clocks.seconds_between(moment, job.not_before))

@@ -215,7 +215,7 @@ class Service:
         self.preparer: Preparer = (
             FarmPreparer(server=self.farm_server, **prepares) if self.farm_server else Preparer(**prepares)
         )
-        self.forecast = Forecast(ledger, self.node)
+        self.forecast = Forecast(ledger, self.node, stopped=self._stopped)
         self.preparer.estimate = self._eta_of_running
         self.warm = WarmNode(
             marker=self.marker,
@@ -631,6 +631,10 @@ class Service:
         if self.gate.paused:
             return "paused"
         return "waiting" if self.gate.waiting() else "running"
+
+    def _stopped(self) -> str | None:
+        """Why nobody can tell when the next job starts; None: it starts when its turn comes."""
+        return None if self.gate.open() or self.gate.stopping else f"the queue is {self._mood()}"
 
     def _why(self) -> str | None:
         """One sentence for whoever wonders why nothing renders."""

@@ -8,7 +8,7 @@ are known, and the band is wider the less is known. Without a past nothing is gu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: So many of the newest renders of one composition count; older ones ran on another machine or version.
@@ -64,6 +64,14 @@ class Span:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One job of the queue: how long it will take, and in how many seconds it may start."""
+
+    prediction: Prediction | None
+    ready_in: float = 0.0
+
+
 def predict(pasts: Sequence[Past], frames: int | None = None) -> Prediction | None:
     """The time of the next render, from the past ones (newest last). None: there is no past."""
     recent = [past for past in pasts if past.seconds > 0][-MEMORY:]
@@ -112,24 +120,40 @@ def remaining(prediction: Prediction | None, elapsed: float, share: float | None
     )
 
 
-def schedule(running: Prediction | None, is_running: bool, queue: Iterable[Prediction | None]) -> list[Span | None]:
-    """One span for the running job (if there is one) and each queued one, in order. After a job without a prediction
-    nothing more is told: who knows how long it takes?"""
-    spans: list[Span | None] = []
+def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]) -> list[Span | None]:
+    """One span for the running job (if there is one), then one for each of the queue, which is given in its order.
+
+    A job that may not start yet lets others go first. After a job without a prediction nothing more is told: who knows
+    how long it takes?
+    """
     at, variance = 0.0, 0.0
-    known = True
-    for prediction in ([running] if is_running else []) + list(queue):
-        if not known or prediction is None:
-            known = False
-            spans.append(None)
-            continue
+    spans: list[Span | None] = []
+    if is_running:
+        spans.append(None if running is None else _span(0.0, running, running.variance))
+        if running is None:
+            return [*spans, *[None] * len(queue)]
+        at, variance = running.seconds, running.variance
+    told: dict[int, Span] = {}
+    left = list(range(len(queue)))
+    while left:
+        place = next((place for place in left if queue[place].ready_in <= at), None)
+        if place is None:
+            place = min(left, key=lambda found: queue[found].ready_in)
+            at = queue[place].ready_in
+        left.remove(place)
+        prediction = queue[place].prediction
+        if prediction is None:
+            break
         variance += prediction.variance
-        ends = at + prediction.seconds
-        if at == 0.0:
-            low, high = prediction.low, prediction.high
-        else:
-            half = _WIDTH * math.sqrt(variance)
-            low, high = max(at * 0.5, ends - half), ends + half
-        spans.append(Span(starts=at, ends=ends, low=low, high=high))
-        at = ends
-    return spans
+        told[place] = _span(at, prediction, variance)
+        at += prediction.seconds
+    return [*spans, *(told.get(place) for place in range(len(queue)))]
+
+
+def _span(starts: float, prediction: Prediction, variance: float) -> Span:
+    """The next one ends within its own band; those behind it within one that widens with each before them."""
+    ends = starts + prediction.seconds
+    if starts == 0.0:
+        return Span(starts=starts, ends=ends, low=prediction.low, high=prediction.high)
+    half = _WIDTH * math.sqrt(variance)
+    return Span(starts=starts, ends=ends, low=max(starts * 0.5, ends - half), high=ends + half)
