@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import json
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -657,3 +659,18 @@ def test_the_service_tells_of_a_film_and_of_a_machine_that_cannot_render(tmp_pat
 
     assert receiver.types()[:3] == ["job.started spot", "job.completed spot", "service.queue-empty"]
     assert receiver.bodies()[4]["data"]["waiting"][0]["code"] == "DISK_FULL"
+
+
+def test_the_command_tests_all_targets_and_says_what_became_of_each(tmp_path: Path, receiver: Receiver) -> None:
+    targets = {"ops": {"url": receiver.url}, "dead": {"url": "http://127.0.0.1:9/x"}}
+    file = tmp_path / "watchrender.yaml"
+    file.write_text(json.dumps({"root": str(tmp_path), "notify": targets}), encoding="utf-8")
+    command = [sys.executable, "-m", "watchrender", "notify", "test", "-c", str(file)]
+
+    both = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60, check=False)
+    one = subprocess.run([*command, "ops"], capture_output=True, text=True, timeout=60, check=False)
+    none = subprocess.run([*command, "nobody"], capture_output=True, text=True, timeout=60, check=False)
+
+    assert [(answer["target"], answer["ok"]) for answer in json.loads(both.stdout)] == [("ops", True), ("dead", False)]
+    assert (both.returncode, one.returncode, none.returncode) == (1, 0, 2)
+    assert receiver.types() == ["service.test", "service.test"]

@@ -39,9 +39,9 @@ def _options(
 
 
 def _load() -> None:
-    from watchrender.cli import jobs, look, operate, serve
+    from watchrender.cli import install, jobs, look, operate, serve
 
-    for group in (serve, look, jobs, operate):
+    for group in (serve, look, jobs, operate, install):
         group.add_to(app)
 
 
