@@ -19,6 +19,7 @@ from typing import Any
 from watchrender.core import clock, naming
 from watchrender.core.job import Job, Progress, new_id
 from watchrender.core.states import Event, State, is_over
+from watchrender.ledger.reading import collecting_nothing
 from watchrender.ledger.storage import JournalDB
 
 JOBS = "jobs"
@@ -60,6 +61,7 @@ class Ledger:
         self._by_key: dict[str, str] = {}  # folded key → id of the job not over
         self._order: list[tuple[int, int, str]] = []  # the queue: (-priority, arrival, id)
         self._serials: dict[str, int] = {}  # id → number of its record, for jobs that are over
+        self._over: list[int] = []  # those numbers in order
         self._newest_over: dict[str, int] = {}  # folded key → number of the newest record that is over
         self._recent: OrderedDict[str, Job] = OrderedDict()
         self._by_sub: dict[str, dict[str, None]] = {}  # sub-folder → ids of its jobs not over
@@ -72,16 +74,28 @@ class Ledger:
         self._load()
 
     def _load(self) -> None:
+        with collecting_nothing():
+            self._load_all()
+
+    def _load_all(self) -> None:
         over = {str(state) for state in State if is_over(state)}
-        for serial, record in self.db.documents(JOBS).items():
-            self.serial = max(self.serial, serial)
+        counts: dict[str, int] = {}
+        queued: list[Job] = []
+        for serial, record in sorted(self.db.documents(JOBS).items()):
+            self.serial = serial
             self.arrival = max(self.arrival, record.get("arrival", 0))
             state = record.get("state", State.PENDING)
-            self.counts[State(state)] += 1
-            if state in over:
+            counts[state] = counts.get(state, 0) + 1
+            if state in over:  # no `Job` is made of it: there may be a hundred thousand
                 self._index_over(record["id"], _key(record), serial)
-            else:
-                self._index(Job.from_record(dict(record)))
+                continue
+            job = Job.from_record(dict(record))
+            self._index(job, in_order=False)
+            if job.state is State.QUEUED:
+                queued.append(job)
+        self._order = sorted(map(_place, queued))
+        for state, count in counts.items():
+            self.counts[State(state)] += count
 
     def close(self) -> None:
         self.db.close()
@@ -128,6 +142,7 @@ class Ledger:
         self._by_key.clear()
         self._order.clear()
         self._serials.clear()
+        self._over.clear()
         self._newest_over.clear()
         self._recent.clear()
         self._by_sub.clear()
@@ -207,7 +222,7 @@ class Ledger:
     def over(self, *, newest_first: bool = True) -> Iterator[Job]:
         """Jobs that are over, newest first by default. Made one by one: a page of them costs a page."""
         with self._lock:
-            serials = sorted(self._serials.values(), reverse=newest_first)
+            serials = self._over[::-1] if newest_first else self._over[:]
         for serial in serials:
             job = self._from(serial)
             if job is not None:
@@ -289,6 +304,7 @@ class Ledger:
                 serial = self._serials.pop(job_id, None)
                 if serial is None:
                     continue
+                del self._over[bisect_left(self._over, serial)]
                 record = self.db.documents(JOBS).get(serial)
                 self.db.delete(JOBS, serial)
                 self._recent.pop(job_id, None)
@@ -343,7 +359,7 @@ class Ledger:
         while len(self._recent) > 200:
             self._recent.popitem(last=False)
 
-    def _index(self, job: Job) -> None:
+    def _index(self, job: Job, *, in_order: bool = True) -> None:
         self._live[job.id] = job
         self._by_key[naming.fold(job.key)] = job.id
         self._by_sub.setdefault(job.sub, {})[job.id] = None
@@ -351,7 +367,7 @@ class Ledger:
             self._begun.add(job.id)
         else:
             self._by_file[job.sub, job.file] = job.id
-        if job.state is State.QUEUED:
+        if in_order and job.state is State.QUEUED:
             insort(self._order, _place(job))
 
     def _unindex(self, job: Job) -> None:
@@ -365,6 +381,10 @@ class Ledger:
 
     def _index_over(self, job_id: str, key: str, serial: int) -> None:
         self._serials[job_id] = serial
+        if self._over and self._over[-1] > serial:
+            insort(self._over, serial)
+        else:
+            self._over.append(serial)
         folded = naming.fold(key)
         if self._newest_over.get(folded, 0) < serial:
             self._newest_over[folded] = serial

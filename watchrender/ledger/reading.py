@@ -7,8 +7,10 @@ A last line without its end is no loss: it was being written, and nobody was tol
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,24 @@ def migrated(loaded: Loaded) -> Tables:
 
 def load(path: Path, *, tries: int = 5) -> Loaded:
     """The state, from the newest good snapshot and the journals behind it. Raises `NewerLedger`."""
+    with collecting_nothing():
+        return _loaded(path, tries)
+
+
+@contextmanager
+def collecting_nothing() -> Iterator[None]:
+    """While millions of values are made that all stay: the collector would walk them again and again (measured, for a
+    hundred thousand jobs: 1.1 s of 1.8 s)."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _loaded(path: Path, tries: int) -> Loaded:
     loaded = _load(Files(snapshot=path))
     for number in range(1, tries):
         if not loaded.incomplete:
