@@ -17,6 +17,7 @@ import pytest
 
 from tests.farm import SECRET, Farm, Picker, farm_set
 from tests.line import FILM, Line, serving, until
+from watchrender.handover import Slips
 from watchrender.render import probe
 from watchrender.render.simulator import install_simulator, write_project
 
@@ -428,15 +429,16 @@ def test_an_idle_farm_whose_server_goes_is_not_ready(line: Line, farm: Farm, mon
 
 
 def test_a_server_that_goes_in_the_middle_costs_nothing(line: Line, farm: Farm, worker: Picker) -> None:
-    line.change(limits={"stall": "500ms"})
+    line.change(limits={"stall": "1500ms"})
     with serving(line):
         line.drop("spot.json")
         job = worker.pick()
         worker.tell(job, state="render:dorender", renderProgress=10)
         until(lambda: any("has it" in why for why in line.whys("spot")))
         farm.kill_server()
-        time.sleep(1.5)
+        time.sleep(2.0)
         farm.start_server()
+        time.sleep(0.4)  # polled again, and nothing new to tell
         worker.render(job)
         status = line.wait("spot", "completed")
 
@@ -478,12 +480,12 @@ def test_an_older_database_that_takes_a_job_back_makes_a_new_uid(line: Line, far
 
 
 def test_an_older_database_brings_no_finished_job_back(line: Line, farm: Farm, worker: Picker) -> None:
-    with serving(line):
+    with serving(line) as running:
         line.drop("spot.json")
         job = until(lambda: next(iter(farm.jobs().values()), None))
         worker.render(worker.pick())
         line.wait("spot", "completed")
-        until(lambda: is_tidy(line, farm))
+        until(lambda: running.service and not Slips(running.service.ledger).all())
         farm.ask("POST", "/jobs", job)
         farm.ask("POST", "/jobs", {**job, "uid": "somebody-elses"})
         line.drop("again.json")
@@ -618,6 +620,38 @@ def test_a_film_lost_while_it_was_delivered_is_rendered_again_without_using_a_tr
 
     assert len(status["attempts"]) == 1
     assert [name for name in line.files("done") if name.endswith(".mp4")] == ["spot/spot.mp4"]
+
+
+# --- the real worker --------------------------------------------------------------------------------------------------
+
+
+def test_what_the_real_worker_calls_finished_after_a_crash_is_rendered_again(
+    line: Line, farm: Farm, tmp_path: Path
+) -> None:
+    failing = {"fail_times": 1, "failing": {"mode": "crash", "frame": 15}, "tries_file": str(tmp_path / "tries")}
+    write_project(line.projects / "crash.aep", composition="Main", frames=25, behaviour=failing)
+    line.age(line.projects / "crash.aep")
+    farm.start_worker("w1", tmp_path / "Applications" / "Adobe After Effects 2024" / "aerender")
+    with serving(line):
+        line.drop("spot.json", line.job(project="crash"))
+        status = line.wait("spot", "completed")
+        until(lambda: is_tidy(line, farm))
+
+    assert [found["error"] and found["error"]["code"] for found in status["attempts"]] == ["OUTPUT_TRUNCATED", None]
+    assert probe.probe(line.root / "done/spot/spot.mp4").frames == 25
+
+
+def test_what_the_real_worker_cannot_render_ends_in_failed_with_words(line: Line, farm: Farm, tmp_path: Path) -> None:
+    line.change(retry={"max_retries": 1})
+    write_project(line.projects / "real.aep", composition="Main", frames=5)
+    line.age(line.projects / "real.aep")
+    farm.start_worker("w1", tmp_path / "Applications" / "Adobe After Effects 2024" / "aerender")
+    with serving(line):
+        line.drop("spot.json", line.job("Nowhere", project="real"))
+        status = line.wait("spot", "failed")
+
+    assert (status["error"]["code"], len(status["attempts"])) == ("RENDER_FAILED", 2)
+    assert "log of the workers" in status["error"]["cure"]
 
 
 # --- the whole of it: two real workers, and kill -9 of everybody in turn ----------------------------------------------
