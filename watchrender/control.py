@@ -85,7 +85,8 @@ class Control:
         sidecar = source.parent / job.sidecar if job.sidecar else None
         if sidecar is not None and sidecar.is_file() and not (inbox / sidecar.name).exists():
             disk.write_new(inbox / sidecar.name, sidecar.read_bytes())
-        self._ledger.know(retries={**self._ledger.facts().get("retries", {}), f"{job.sub}/{name}": job.id})
+        place = f"{job.sub}/{name}" if job.sub else name
+        self._ledger.know(retries={**self._ledger.facts().get("retries", {}), place: job.id})
         if source.is_dir():
             hidden = inbox / f".retry-{job.id}"
             disk.remove_tree(hidden)
