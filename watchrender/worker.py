@@ -102,10 +102,10 @@ class Worker:
         is done in time."""
         self._gate.wake.set()
         deadline = self._clock() + seconds
-        self._render_thread.join(max(0.1, deadline - self._clock()))
+        _join(self._render_thread, max(0.1, deadline - self._clock()))
         with self._delivery_wake:
             self._delivery_wake.notify_all()
-        self._finish_thread.join(max(0.1, deadline - self._clock()))
+        _join(self._finish_thread, max(0.1, deadline - self._clock()))
         return not (self._render_thread.is_alive() or self._finish_thread.is_alive())
 
     def end_at_once(self) -> None:
@@ -424,6 +424,11 @@ class Worker:
                 return False
             self._ledger.progress(job_id, replace(job.progress or Progress(), stage="delivering"))
             return True
+
+
+def _join(thread: threading.Thread, seconds: float) -> None:
+    if thread.ident is not None:  # a service that is stopped while it starts has threads that never began
+        thread.join(seconds)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any
 from loguru import logger
 
 from watchrender import disk
-from watchrender.core import naming, status
+from watchrender.core import clock, naming, status
 from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.spool.folders import STATUS_SUFFIX, read_status
@@ -29,6 +29,7 @@ BEAT_SECONDS = 2.0
 PAGE_SECONDS = 4.0
 FRESH_POSITIONS = 20
 RETRY_SECONDS = 2.0
+MOVED_SECONDS = 2.0
 
 
 def to_json(value: Any) -> bytes:
@@ -56,7 +57,7 @@ class StatusWriter:
         etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
         page: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
         is_online: Callable[[], bool] = lambda: True,
-        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._queue_document = queue_document
@@ -66,12 +67,12 @@ class StatusWriter:
         self._page = page  # (queue.json, service.json) → index.html
         self._page_due = 0.0
         self._is_online = is_online
-        self._clock = clock
+        self._clock = now
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._due: dict[str, tuple[Job, float]] = {}  # key → newest state, when it may be written
-        self._written: dict[str, tuple[str, float]] = {}  # key → id and time of the last write
-        self._placed: dict[str, tuple[str, int]] = {}  # id → key and the position that its file says
+        self._written: dict[str, float] = {}  # key → when it was last written, of jobs not over
+        self._placed: dict[str, tuple[int, str | None]] = {}  # id → position and end that its file says
         self._gone: set[str] = set()
         self._made: set[Path] = set()
         self._queue_due = 0.0
@@ -88,18 +89,18 @@ class StatusWriter:
         """Write what is due, then end."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(seconds)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def changed(self, job: Job, *, progress: bool) -> None:
         """A job has changed. Never blocks."""
         with self._lock:
             last = self._written.get(job.key)
-            due = last[1] + PROGRESS_SECONDS if progress and last is not None else 0.0
+            due = last + PROGRESS_SECONDS if progress and last is not None else 0.0
             known = self._due.get(job.key)
             self._due[job.key] = (job, min(due, known[1]) if known else due)
             self._gone.discard(job.key)
-            if not progress:
-                self._queue_dirty = True
+            self._queue_dirty = True
         if not progress:
             self._wake.set()
 
@@ -157,33 +158,37 @@ class StatusWriter:
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
         with self._lock:
-            ready = [key for key, (_, due) in self._due.items() if everything or now >= due]
-            return [self._due.pop(key)[0] for key in ready]
+            keys = [key for key, (_, due) in self._due.items() if everything or now >= due]
+            ready = [self._due.pop(key)[0] for key in keys]
+            for job in ready:  # now, not when it is done: what is heard meanwhile comes a second later
+                if job.over:
+                    self._written.pop(job.key, None)
+                else:
+                    self._written[job.key] = now
+            return ready
 
     def _write_status(self, job: Job, now: float, position: int | None = None) -> None:
         placed = self._placed.get(job.id)
         if job.state is not State.QUEUED:
             self._placed.pop(job.id, None)
         elif position is None and placed is not None:
-            position = placed[1]
+            position = placed[0]
         eta = self._etas().get(job.id) if position is not None else None
         if self._write(self.path(job.key), status.document(job, position=position, eta=eta)):
-            with self._lock:
-                self._written[job.key] = (job.id, now)
-                if job.over:
-                    del self._written[job.key]
             return
         with self._lock:
             self._due.setdefault(job.key, (job, now + RETRY_SECONDS))
 
     def _refresh_positions(self) -> None:
         first = self._positions()[:FRESH_POSITIONS]
-        shown = {job.id for job in first}
+        etas = self._etas()
         for position, job in enumerate(first, start=1):
-            if self._placed.get(job.id) != (job.key, position) or self._etas().get(job.id, {}).get("done_at"):
-                self._placed[job.id] = (job.key, position)
+            ends = etas.get(job.id, {}).get("done_at")
+            known = self._placed.get(job.id)
+            if known is None or known[0] != position or _has_moved(known[1], ends):
+                self._placed[job.id] = (position, ends)
                 self._write_status(job, self._clock(), position)
-        for left in set(self._placed) - shown:
+        for left in set(self._placed) - {job.id for job in first}:
             del self._placed[left]
 
     def _remove_gone(self) -> None:
@@ -214,6 +219,13 @@ class StatusWriter:
             return False
         self.refused = None
         return True
+
+
+def _has_moved(told: str | None, now: str | None) -> bool:
+    """Has an expected end moved so far that people would notice?"""
+    if told is None or now is None:
+        return told != now
+    return abs(clock.seconds_between(told, now)) >= MOVED_SECONDS
 
 
 def read_statuses(folder: Path) -> dict[str, dict[str, Any]]:
