@@ -20,10 +20,9 @@ SCHEMA = jsonschema_rs.Draft202012Validator(status.schema_status())
 #: The names that people, scripts and other tools hold on to.
 PROMISED = {
     "schema", "id", "job", "name", "sub", "retry_of", "state", "folder", "files", "priority", "priority_from",
-    "position", "hold", "cancel_requested", "attempt", "max_attempts", "not_before", "waiting_for", "warnings", "progress",
-    "eta",
-    "created_at", "queued_at", "started_at", "finished_at", "updated_at", "template", "composition", "node", "outputs",
-    "attempts", "history", "superseded_by", "error", "tags",
+    "position", "hold", "cancel_requested", "attempt", "max_attempts", "not_before", "waiting_for", "warnings",
+    "progress", "eta", "created_at", "queued_at", "started_at", "finished_at", "updated_at", "template",
+    "composition", "node", "outputs", "attempts", "history", "superseded_by", "error", "tags",
 }  # fmt: skip
 
 
