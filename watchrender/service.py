@@ -50,6 +50,7 @@ from watchrender.render.footage import Footage
 from watchrender.render.process import TreeRecord, reap, stray
 from watchrender.render.server import of_settings
 from watchrender.render.warm import WarmNode
+from watchrender.retention import Retention
 from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
@@ -262,6 +263,16 @@ class Service:
             positions=lambda: ledger.queue(FRESH_POSITIONS),
             etas=self.forecast.queue,
             page=_page_without_server(),
+            is_online=self._is_online,
+        )
+        self.retention = Retention(
+            config=config,
+            folders=folders,
+            ledger=ledger,
+            state_dir=self.state_dir,
+            work_dir=work_dir,
+            is_closed=self.closer.is_closed,
+            gone=self.status_writer.gone,
             is_online=self._is_online,
         )
 
@@ -504,6 +515,7 @@ class Service:
         self.warm.close()
         self.closer.turn()
         self.notifier.stop()
+        self.retention.stop()
         if self.web is not None:
             self.web.stop(seconds=1.0)
         self._state = "stopped"
@@ -545,21 +557,9 @@ class Service:
         return (job.finished_at or "") <= clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
 
     def _expire(self) -> None:
-        """Retention: status files after a day, the record after a week. Never a job that is not over."""
-        now = utc_now()
-        shown = clocks.stamp(now - timedelta(seconds=self.config.retention.status))
-        kept = clocks.stamp(now - timedelta(seconds=self.config.retention.history))
-        forgotten: list[str] = []
-        for job in self.ledger.over(newest_first=False):
-            ended = job.finished_at or job.updated_at
-            if ended > shown:
-                break
-            self.status_writer.gone(job.key)
-            if ended <= kept and self.closer.is_closed(job):
-                forgotten.append(job.id)
-                disk.remove(self.places.log(job.id))
-        if forgotten:
-            self.ledger.forget(forgotten)
+        """What is kept long enough goes (`retention.py`); so do status files that recovery could make no use of."""
+        self.retention.turn()
+        shown = clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
         for key, ended in self._orphans:
             if ended <= shown and self.ledger.newest_over(key) is None and self.ledger.live_by_key(key) is None:
                 self.status_writer.gone(key)
