@@ -3,7 +3,7 @@
     Main            a good film              Crash       ends in the middle, status 1
     CrashTwice      twice that, then good    NoOutput    ends well, without a film
     Tiny            a film of one byte       Half        frames missing, status 0
-    Slow            a frame each 0.1 s       Hang        says nothing after its first frame
+    Slow, Slower    a frame each 0.1, 0.5 s  Hang        says nothing after its first frame
     HangAtStart     aerender says nothing    HangAtEnd   never ends after its last word
     NoComp          After Effects' own words for a missing composition
     Full            the words of a full disk License     the words of a missing licence
@@ -62,6 +62,8 @@ def main() -> int:
     for frame in range(1, 26):
         if composition in ("Slow", "Stubborn"):
             time.sleep(0.1)
+        if composition == "Slower":
+            time.sleep(0.5)
         say(f"PROGRESS:  0:00:00:{frame - 1:02} ({frame}): 0 Seconds")
         if composition == "Hang" and frame == 3:
             time.sleep(600)

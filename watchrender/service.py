@@ -743,9 +743,11 @@ class Service:
         if key is not None:
             known = dict(list(known.items())[-999:])
             self.ledger.know(idempotency=known | {key: job.id})
+        if settings:
+            # In the job's own file: one file is there or it is not, and a sidecar beside it would have to settle first.
+            own = document.get("watchrender")
+            document = {**document, "watchrender": {**(own if isinstance(own, dict) else {}), **settings}}
         try:
-            if settings:
-                disk.write_new(inbox / f"{free}.yaml", json.dumps(settings, ensure_ascii=False, indent=1))
             disk.write_new(inbox / f"{free}.json", json.dumps(document, ensure_ascii=False, indent=1))
         except OSError as error:
             self.ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")

@@ -202,7 +202,7 @@ function Many({ choice, state, act }) {
 
 function Queue({ jobs, total, now, act, choice }) {
   return html`<section id="queue" tabindex="-1" aria-labelledby="h-queue"><h2 id="h-queue">Queue</h2>
-    ${jobs.length === 0 ? html`<p class="quiet">Nothing waits.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Queue"><table>
+    ${jobs.length === 0 ? html`<p class="quiet">Nothing waits.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Waiting jobs"><table>
       <thead><tr>${act && html`<th><span class="hidden">Choose</span></th>`}<th>Job</th><th>Priority</th><th>State</th><th>Expected</th>${act && html`<th><span class="hidden">Orders</span></th>`}</tr></thead>
       <tbody>${jobs.slice(0, SHOWN).map((job) => html`<tr key=${job.id}>
         ${act && html`<td><${Choice} job=${job} choice=${choice} /></td>`}

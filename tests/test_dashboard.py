@@ -1,0 +1,227 @@
+"""The page in a real browser: progress seen moving, orders given, sign-in, a restart survived, nothing that axe finds.
+
+With WATCHRENDER_PICTURES set, the pictures of README and docs are taken anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+from tests.line import Line, serving, until
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)"),
+    pytest.mark.xdist_group("browser"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    made = Line(tmp_path, server={"enabled": True, "port": 0})
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(10_000)
+    found = context.new_page()
+    found.faults = []
+    found.on("pageerror", lambda error: found.faults.append(str(error)))
+    found.on("request", lambda request: found.faults.append(request.url) if "127.0.0.1" not in request.url else None)
+    yield found
+    context.close()
+
+
+def _open(page: Any, line: Line) -> None:
+    assert line.service is not None
+    host, port = line.service.web.address
+    page.goto(f"http://{host}:{port}/")
+    page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+
+
+def test_progress_is_seen_moving_and_the_film_plays_in_the_page(line: Line, page: Any) -> None:
+    line.drop("spot.json", line.job("Slower"))
+    with serving(line):
+        _open(page, line)
+        bar = page.get_by_role("progressbar", name="Progress of spot")
+        seen: set[str] = set()
+        until(lambda: seen.add(bar.get_attribute("value") or "") or len(seen) > 3)
+        line.drop("short.json")
+        page.get_by_role("spinbutton", name="Priority of short").wait_for()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel spot").click()
+        page.locator("video").wait_for()
+
+        assert page.locator("video").evaluate("video => { video.load(); return true; }")
+        assert page.faults == []
+
+
+def test_a_running_render_is_cancelled_and_tried_again_from_the_page(line: Line, page: Any) -> None:
+    line.drop("spot.json", line.job("Slower"))
+    page.on("dialog", lambda dialog: dialog.accept())
+    with serving(line):
+        _open(page, line)
+        page.get_by_role("progressbar", name="Progress of spot").wait_for()
+        page.get_by_role("button", name="Cancel spot").click()
+        line.wait("spot", "cancelled")
+        page.get_by_role("button", name="Try spot again").click()
+        until(lambda: line.status("spot").get("retry_of"))
+
+        assert page.faults == []
+
+
+def test_a_priority_is_changed_by_keyboard_and_many_are_held_at_once(line: Line, page: Any) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    for name in ("a", "b"):
+        line.drop(f"{name}.json")
+    with serving(line):
+        line.wait("b", "queued")
+        assert line.service is not None
+        host, port = line.service.web.address
+        page.goto(f"http://{host}:{port}/")
+        box = page.get_by_role("spinbutton", name="Priority of b")
+        box.focus()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("88")
+        page.keyboard.press("Enter")
+        until(lambda: line.status("b").get("priority") == 88)
+
+        page.get_by_role("checkbox", name="Choose a").check()
+        page.get_by_role("checkbox", name="Choose b").check()
+        page.get_by_role("group", name="Chosen jobs").get_by_role("button", name="Hold").click()
+        until(lambda: line.status("a").get("hold") and line.status("b").get("hold"))
+        page.get_by_role("button", name="Resume").click()
+        until(lambda: not (line.root / "inbox" / "_PAUSE").exists())
+
+
+def test_a_failed_job_shows_reason_and_cure_and_its_own_page(line: Line, page: Any) -> None:
+    line.drop("bad.json", line.job("NoComp"))
+    with serving(line):
+        line.wait("bad", "failed")
+        _open(page, line)
+        page.get_by_role("listitem").get_by_text("COMPOSITION_NOT_FOUND").wait_for()
+        page.get_by_role("link", name="bad").click()
+        page.get_by_role("heading", name="What happened, and why").wait_for()
+
+        assert page.get_by_text("seen in the inbox as bad.json").is_visible()
+        until(lambda: "No comp was found" in page.get_by_label("Log", exact=True).inner_text())
+
+
+def test_the_page_reconnects_by_itself_and_says_when_it_is_stale(line: Line, page: Any) -> None:
+    line.change(server={"port": _free_port()})
+    with serving(line):
+        _open(page, line)
+    page.get_by_role("alert").wait_for()
+
+    with serving(line):
+        line.drop("spot.json")
+        page.get_by_role("link", name="spot").first.wait_for(timeout=20_000)
+        until(lambda: page.get_by_role("alert").count() == 0)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_a_token_is_asked_for_once(tmp_path: Path, page: Any) -> None:
+    line = Line(tmp_path, server={"enabled": True, "port": 0, "token": "let-me-in-please"})
+    with serving(line):
+        assert line.service is not None
+        host, port = line.service.web.address
+        page.goto(f"http://{host}:{port}/")
+        page.get_by_label("Token of this server").fill("let-me-in-please")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+        page.reload()
+        page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+
+
+def test_the_folders_page_needs_no_server_and_says_when_it_is_stale(line: Line, page: Any) -> None:
+    line.change(server={"enabled": False})
+    line.drop("bad.json", line.job("NoComp"))
+    with serving(line):
+        line.wait("bad", "failed")
+        index = line.root / "status" / "index.html"
+        until(lambda: index.is_file() and "COMPOSITION_NOT_FOUND" in index.read_text(encoding="utf-8"), 15)
+    page.goto(index.as_uri())
+
+    page.get_by_text("The service has been stopped").wait_for()
+    assert page.get_by_role("listitem").get_by_text("COMPOSITION_NOT_FOUND").is_visible()
+    assert page.get_by_role("button", name="Cancel").count() == 0
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core from npm, fetched once."""
+    cache = Path(platformdirs.user_cache_dir("watchrender-tests", appauthor=False)) / "axe"
+    script = cache / "node_modules" / "axe-core" / "axe.min.js"
+    npm = shutil.which("npm")
+    if not script.is_file():
+        if npm is None:
+            pytest.skip("axe-core is fetched by npm, and there is none")
+        cache.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--prefix", str(cache), "--no-save", "--no-audit", "--no-fund", "axe-core@4.10.3"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+        if done.returncode:
+            pytest.skip(f"axe-core cannot be fetched: {done.stderr[-300:]}")
+    return script.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"), [("dashboard", 1200, "light"), ("dashboard-dark", 1200, "dark"), ("dashboard-small", 360, "light")]
+)  # fmt: skip
+def test_axe_finds_nothing_and_it_fits_a_phone(
+    tmp_path: Path, browser: Any, axe: str, name: str, width: int, scheme: str
+) -> None:
+    line = Line(tmp_path, server={"enabled": True, "port": 0}, delivery={"previews": "auto"})
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    line.drop("p90_title.json")
+    line.drop("p85_credits.json", line.job("NoComp"))
+    with serving(line):
+        line.wait("title", "completed")
+        line.wait("credits", "failed")
+        for job, composition in (("p80_teaser", "Slower"), ("p60_spot", "Slower"), ("trailer", "Slower")):
+            line.drop(f"{job}.json", line.job(composition) | {"watchrender": {"tags": ["tv"]}})
+        _open(page, line)
+        page.get_by_role("progressbar", name="Progress of teaser").wait_for()
+        until(lambda: (line.status("teaser").get("progress", {}).get("percent") or 0) > 10)
+        if os.environ.get("WATCHRENDER_PICTURES"):
+            IMAGES.mkdir(exist_ok=True)
+            page.screenshot(path=IMAGES / f"{name}.png")
+        found = page.evaluate(f"{axe}; axe.run(document, {{resultTypes: ['violations']}})")
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    context.close()
+
+    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]] == []
+    assert overflow <= 0
+    assert json.dumps(found["violations"]) == "[]"
