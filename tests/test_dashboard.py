@@ -197,8 +197,13 @@ def axe() -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "scheme"), [("dashboard", 1200, "light"), ("dashboard-dark", 1200, "dark"), ("dashboard-small", 360, "light")]
-)  # fmt: skip
+    ("name", "width", "scheme"),
+    [
+        ("dashboard", 1200, "light"),
+        ("dashboard-dark", 1200, "dark"),
+        ("dashboard-small", 360, "light"),
+    ],
+)
 def test_axe_finds_nothing_and_it_fits_a_phone(
     tmp_path: Path, browser: Any, axe: str, name: str, width: int, scheme: str
 ) -> None:

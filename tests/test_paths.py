@@ -307,7 +307,9 @@ const {createRequire} = require('module');
 const read = createRequire(process.argv[1] + '/')('file-uri-to-path');
 let input = '';
 process.stdin.on('data', part => input += part).on('end', () => console.log(JSON.stringify(
-    JSON.parse(input).map(uri => { new URL(uri); decodeURI(path.posix.basename(uri).split('?')[0]); return read(uri); }))));
+    JSON.parse(input).map(uri => {
+        new URL(uri); decodeURI(path.posix.basename(uri).split('?')[0]); return read(uri);
+    }))));
 """
 
 

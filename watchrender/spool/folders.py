@@ -330,7 +330,8 @@ class Folders:
             left = [Path(entry.path) for entry in os.scandir(job_folder) if entry.name.startswith(_ATTEMPT)]
         except OSError:
             return False
-        return all([disk.remove_tree(path) for path in left])
+        removed = [disk.remove_tree(path) for path in left]  # each, also where one before it held on
+        return all(removed)
 
     def clear_leftovers(self, job_folder: Path, job: Job) -> None:
         """Remove what a cut-off closing left in a job's folder: all but what was dropped or returned with it, and
