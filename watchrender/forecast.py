@@ -62,11 +62,11 @@ class Forecast:
         self._numbers: deque[int] = deque()
         self._cached: tuple[float, dict[str, dict[str, Any]]] = (-1.0, {})
         self._started: dict[str, float] = {}
+        self._whole: dict[_Key, int] = {}  # the frames of a whole composition, where one was rendered
         for number, record in sorted(ledger.db.documents(RENDERS).items()):
             self._numbers.append(number)
-            self._pasts[record["project"], record["composition"], record["node"]].append(
-                Past(seconds=record["seconds"], frames=record.get("frames"))
-            )
+            key = (record["project"], record["composition"], record["node"])
+            self._remember(key, record["seconds"], record.get("frames"), record.get("whole") is True)
 
     # -- learning -------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Forecast:
         if key is None or seconds <= 0:
             return
         with self._lock:
-            self._pasts[key].append(Past(seconds=seconds, frames=frames))
+            self._remember(key, seconds, frames, job.frames is None)
             number = (self._numbers[-1] if self._numbers else 0) + 1
             self._numbers.append(number)
             project, composition, node = key
@@ -89,11 +89,17 @@ class Forecast:
                     "node": node,
                     "seconds": round(seconds, 3),
                     "frames": frames,
+                    "whole": job.frames is None,
                     "at": self._ledger.stamp(),
                 },
             )
             while len(self._numbers) > KEPT:
                 self._ledger.db.delete(RENDERS, self._numbers.popleft())
+
+    def _remember(self, key: _Key, seconds: float, frames: int | None, whole: bool) -> None:
+        self._pasts[key].append(Past(seconds=seconds, frames=frames))
+        if whole and frames is not None:
+            self._whole[key] = frames
 
     def _key(self, job: Job) -> _Key | None:
         if job.composition is None or job.template is None:
@@ -127,7 +133,8 @@ class Forecast:
             return None
         with self._lock:
             pasts = list(self._pasts[key]) if key in self._pasts else []
-        return estimate.predict(pasts, job.frames)
+            frames = job.frames if job.frames is not None else self._whole.get(key)
+        return estimate.predict(pasts, frames)
 
     def running(self, job: Job) -> dict[str, Any]:
         """The eta of the job that renders, from its past and its own pace."""

@@ -1,8 +1,9 @@
 """When will a job start and end? Pure: past renders in, a likely time with a low and a high out; or nothing.
 
 The same composition is rendered again and again with other words in it, so its past tells its future: times are
-compared on a logarithmic scale (a render is "a third longer", not "ten seconds longer"), scaled by frames where both
-are known, and the band is wider the less is known. Without a past nothing is guessed.
+compared on a logarithmic scale (a render is "a third longer", not "ten seconds longer"), and scaled by frames where
+both are known: by a start plus so much for each frame once renders of different lengths were seen. The band is wider
+the less is known. Without a past nothing is guessed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _ASSUMED_SPREAD = 0.35
 _ASSUMED_WEIGHT = 2.0
 #: Half-width of the band in spreads: nine of ten for a bell curve, so that four of five hold for real renders.
 _WIDTH = 1.7
+#: The part of the errors that renders of one machine have in common.
+_IN_COMMON = 0.6
 #: A frame count that is so far from all that was seen makes scaling unsure.
 _SCALING_SPREAD = 0.15
 
@@ -49,9 +52,9 @@ class Prediction:
         return self.seconds * math.exp(_WIDTH * self.spread)
 
     @property
-    def variance(self) -> float:
-        """Of the seconds themselves: what adds up along a queue."""
-        return (self.seconds * self.spread) ** 2
+    def error(self) -> float:
+        """The spread of the seconds themselves: what adds up along a queue."""
+        return self.seconds * self.spread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +80,9 @@ def predict(pasts: Sequence[Past], frames: int | None = None) -> Prediction | No
     recent = [past for past in pasts if past.seconds > 0][-MEMORY:]
     if not recent:
         return None
-    logs = [math.log(_scaled(past, frames)) for past in recent]
-    weights = [0.93 ** (len(logs) - 1 - index) for index in range(len(logs))]
+    weights = [0.93 ** (len(recent) - 1 - index) for index in range(len(recent))]
+    line = _line(recent, weights) if frames is not None else None
+    logs = [math.log(_scaled(past, frames, line)) for past in recent]
     total = sum(weights)
     centre = sum(weight * value for weight, value in zip(weights, logs, strict=True)) / total
     squares = sum(weight * (value - centre) ** 2 for weight, value in zip(weights, logs, strict=True))
@@ -86,15 +90,45 @@ def predict(pasts: Sequence[Past], frames: int | None = None) -> Prediction | No
     if len(logs) >= 5:
         shown = squares / max(total - 1.0, 1.0)  # enough was seen: its own spread counts
     spread = math.sqrt(max(shown, _LEAST_SPREAD**2) * (1 + 1 / len(logs)))
-    if frames is not None and not any(past.frames == frames for past in recent):
+    if frames is not None and line is None and not any(past.frames == frames for past in recent):
         spread = math.hypot(spread, _SCALING_SPREAD)
     return Prediction(seconds=math.exp(centre), spread=spread, renders=len(recent))
 
 
-def _scaled(past: Past, frames: int | None) -> float:
+def _line(recent: Sequence[Past], weights: Sequence[float]) -> _Line | None:
+    """A start that takes always as long, and so much for each frame; None where different lengths were not seen."""
+    seen = [(past.frames, past.seconds, weight) for past, weight in zip(recent, weights, strict=True) if past.frames]
+    if len({frames for frames, _, _ in seen}) < 2:
+        return None
+    # Relative errors count, as everywhere here: each run is weighed by its own length.
+    rows = [(frames, seconds, weight / seconds**2) for frames, seconds, weight in seen]
+    total = sum(weight for _, _, weight in rows)
+    mean_frames = sum(weight * frames for frames, _, weight in rows) / total
+    mean_seconds = sum(weight * seconds for _, seconds, weight in rows) / total
+    across = sum(weight * (frames - mean_frames) * (seconds - mean_seconds) for frames, seconds, weight in rows)
+    along = sum(weight * (frames - mean_frames) ** 2 for frames, _, weight in rows)
+    each = min(max(across / along, 0.0), mean_seconds / mean_frames)
+    return _Line(start=mean_seconds - each * mean_frames, each=each)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Line:
+    """How a render's time follows its frames."""
+
+    start: float
+    each: float
+
+    def seconds(self, frames: int) -> float:
+        return self.start + self.each * frames
+
+
+def _scaled(past: Past, frames: int | None, line: _Line | None) -> float:
+    """What a past render would have taken with so many frames."""
     if frames is None or not past.frames:
         return past.seconds
-    return past.seconds * frames / past.frames
+    if line is None:
+        return past.seconds * frames / past.frames
+    return past.seconds * line.seconds(frames) / line.seconds(past.frames)
 
 
 def remaining(prediction: Prediction | None, elapsed: float, share: float | None) -> Prediction | None:
@@ -126,13 +160,13 @@ def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]
     A job that may not start yet lets others go first. After a job without a prediction nothing more is told: who knows
     how long it takes?
     """
-    at, variance = 0.0, 0.0
+    at, errors = 0.0, _Errors()
     spans: list[Span | None] = []
     if is_running:
-        spans.append(None if running is None else _span(0.0, running, running.variance))
         if running is None:
-            return [*spans, *[None] * len(queue)]
-        at, variance = running.seconds, running.variance
+            return [None] * (1 + len(queue))
+        spans.append(_span(0.0, running, errors.plus(running)))
+        at, errors = running.seconds, errors.plus(running)
     told: dict[int, Span] = {}
     left = list(range(len(queue)))
     while left:
@@ -144,16 +178,32 @@ def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]
         prediction = queue[place].prediction
         if prediction is None:
             break
-        variance += prediction.variance
-        told[place] = _span(at, prediction, variance)
+        errors = errors.plus(prediction)
+        told[place] = _span(at, prediction, errors)
         at += prediction.seconds
     return [*spans, *(told.get(place) for place in range(len(queue)))]
 
 
-def _span(starts: float, prediction: Prediction, variance: float) -> Span:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Errors:
+    """How wrong the sum of several predictions may be. A part of their errors has one cause (a busy machine makes all
+    renders longer), and grows with their number; the rest cancels out, and grows with its root."""
+
+    alone: float = 0.0
+    squares: float = 0.0
+
+    def plus(self, prediction: Prediction) -> _Errors:
+        return _Errors(alone=self.alone + prediction.error, squares=self.squares + prediction.error**2)
+
+    @property
+    def total(self) -> float:
+        return math.sqrt(_IN_COMMON * self.alone**2 + (1 - _IN_COMMON) * self.squares)
+
+
+def _span(starts: float, prediction: Prediction, errors: _Errors) -> Span:
     """The next one ends within its own band; those behind it within one that widens with each before them."""
     ends = starts + prediction.seconds
     if starts == 0.0:
         return Span(starts=starts, ends=ends, low=prediction.low, high=prediction.high)
-    half = _WIDTH * math.sqrt(variance)
+    half = _WIDTH * errors.total
     return Span(starts=starts, ends=ends, low=max(starts * 0.5, ends - half), high=ends + half)
