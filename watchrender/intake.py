@@ -297,15 +297,17 @@ class Intake:
         fresh: list[Entry] = []
         stamp = self._ledger.stamp()
         for sub, names in listing.subs.items():
-            known = self._inbox.subs.get(sub, {})
-            changed = [name for name, is_dir in names.items() if is_dir and name in known and not known[name].is_dir]
-            changed += [name for name in known.keys() & names.keys() if known[name].is_dir and not names[name]]
-            for name in changed:
-                self._forget(known[name])
-            new = names.keys() - known.keys()
-            fresh += [Entry(sub=sub, name=name, is_dir=names[name], seen_at=now, created_at=stamp) for name in new]
+            known, folders = self._inbox.subs.get(sub, {}), listing.folders[sub]
+            if folders != self._inbox.folders.get(sub, set()):
+                for name in [name for name in known if name in names and known[name].is_dir != (name in folders)]:
+                    self._forget(known[name])
+                known = self._inbox.subs.get(sub, {})
+            if known.keys() == names:
+                continue
+            new = names - known.keys()
+            fresh += [Entry(sub=sub, name=name, is_dir=name in folders, seen_at=now, created_at=stamp) for name in new]
             folded = {naming.fold(name) for name in new} if len(new) < 50 else set()
-            for name in known.keys() - names.keys():
+            for name in known.keys() - names:
                 self._missed(known[name], now, renamed=naming.fold(name) in folded)
         for sub in [sub for sub in self._inbox.subs if sub not in listing.subs]:
             for entry in list(self._inbox.subs[sub].values()):
@@ -356,11 +358,14 @@ class Intake:
     def _path(self, entry: Entry) -> Path:
         return self._folders.inbox_folder(entry.sub) / entry.name
 
+    def _prefix(self, sub: str) -> str:
+        return f"{self._folders.inbox}{os.sep}{sub}{os.sep}" if sub else f"{self._folders.inbox}{os.sep}"
+
     def _look(self, entry: Entry) -> Look | None:
         """A direct look; None only where it is not there. Raises OSError where the share does not answer."""
         self._aside.alive()
         try:
-            return look(self._path(entry))
+            return look(f"{self._prefix(entry.sub)}{entry.name}")
         except PermissionError:  # its folder is closed to us: that is not gone
             size, mtime_ns, inode = entry.stamp or (0, 0, 0)
             return Look(size=size, mtime_ns=mtime_ns, inode=inode, is_dir=entry.is_dir, regular=True)
@@ -370,17 +375,16 @@ class Intake:
     def _arrive(self, fresh: list[Entry], now: float) -> None:
         """Give each new name its role; jobs are recorded in natural order, so `sh2` comes before `sh10`."""
         for number in range(0, len(fresh), TOGETHER):
-            looked = [(entry, self._meet(entry)) for entry in fresh[number : number + TOGETHER]]
+            looked = [(entry, *self._meet(entry)) for entry in fresh[number : number + TOGETHER]]
             with self._ledger.together():
-                for entry, found in looked:
-                    self._classify(entry, found, now)
+                for entry, kind, found in looked:
+                    self._classify(entry, kind, found, now)
 
-    def _meet(self, entry: Entry) -> Look | None:
+    def _meet(self, entry: Entry) -> tuple[Kind, Look | None]:
         kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
-        return None if kind is Kind.IGNORED else self._look(entry)
+        return kind, None if kind is Kind.IGNORED else self._look(entry)
 
-    def _classify(self, entry: Entry, found: Look | None, now: float) -> None:
-        kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
+    def _classify(self, entry: Entry, kind: Kind, found: Look | None, now: float) -> None:
         if kind is Kind.IGNORED:
             entry.role = Role.OTHER
             self._inbox.add(entry)

@@ -71,6 +71,7 @@ class Inbox:
     """All entries, by sub-folder and name, by job, and by the names that settings and orders call them."""
 
     subs: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    folders: dict[str, set[str]] = field(default_factory=dict)  # which of them are folders
     by_job: dict[str, Entry] = field(default_factory=dict)
     restless: dict[Entry, None] = field(default_factory=dict)  # something is due
     gone: dict[Entry, None] = field(default_factory=dict)  # jobs whose file was not found at the last look
@@ -84,6 +85,8 @@ class Inbox:
 
     def add(self, entry: Entry) -> Entry:
         self.subs.setdefault(entry.sub, {})[entry.name] = entry
+        if entry.is_dir:
+            self.folders.setdefault(entry.sub, set()).add(entry.name)
         self.changed = True
         if entry.job_id is not None:
             self.own(entry, entry.job_id)
@@ -101,8 +104,10 @@ class Inbox:
         names = self.subs.get(entry.sub)
         if names is not None and names.get(entry.name) is entry:
             del names[entry.name]
+            self.folders.get(entry.sub, set()).discard(entry.name)
             if not names:
                 del self.subs[entry.sub]
+                self.folders.pop(entry.sub, None)
         if entry.job_id is not None and self.by_job.get(entry.job_id) is entry:
             del self.by_job[entry.job_id]
         for members in (self.restless, self.gone, self.controls, self.loose):

@@ -40,7 +40,7 @@ class Look:
         return self.size, self.mtime_ns, self.inode
 
 
-def look(path: Path) -> Look | None:
+def look(path: Path | str) -> Look | None:
     """Look at a path itself, never through a link. None: it is not there. Other refusals are raised."""
     try:
         found = os.lstat(path)
@@ -85,9 +85,10 @@ def _nofollow(path: str, flags: int) -> int:
 
 @dataclass(kw_only=True)
 class Listing:
-    """The names in the inbox: sub-folder → name → is it a folder?"""
+    """The names in the inbox, by sub-folder, and which of them are folders."""
 
-    subs: dict[str, dict[str, bool]] = field(default_factory=dict)
+    subs: dict[str, set[str]] = field(default_factory=dict)
+    folders: dict[str, set[str]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)  # folders we may not read
 
 
@@ -104,22 +105,25 @@ def scan(inbox: Path, is_sub: IsSub, alive: Callable[[], None] = lambda: None) -
     while waiting:
         alive()
         sub = waiting.pop()
-        names: dict[str, bool] = {}
+        names: set[str] = set()
+        folders: set[str] = set()
         try:
             with os.scandir(inbox / sub if sub else inbox) as entries:
                 for entry in entries:
-                    is_dir = entry.is_dir(follow_symlinks=False)
-                    names[entry.name] = is_dir
-                    below = f"{sub}/{entry.name}" if sub else entry.name
-                    if is_dir and below.count("/") < DEEPEST and is_sub(below):
-                        waiting.append(below)
+                    names.add(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.add(entry.name)
         except OSError as error:
             if not sub:
                 raise
             if isinstance(error, (FileNotFoundError, NotADirectoryError)):
                 continue  # it went while we looked: the next scan tells
             listing.refused.append(sub)
-        listing.subs[sub] = names
+        listing.subs[sub], listing.folders[sub] = names, folders
+        for name in folders:
+            below = f"{sub}/{name}" if sub else name
+            if below.count("/") < DEEPEST and is_sub(below):
+                waiting.append(below)
     return listing
 
 

@@ -1,0 +1,125 @@
+"""A full inbox: how long until all is queued, what does it cost to have it lie there, how soon is the next one picked?"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.report import Figure
+from benchmarks.stand import Stand, wait_until
+
+_METHOD = (
+    "N job files are moved into the inbox of a running, paused service at once, on a local disk, settings as they come. "
+    "Queued: until queue.json says so (it is written every 2 s at most). Memory and CPU: of the service's process, "
+    "while all lie there and nothing happens, {idle} s long. Picked: from taking `_PAUSE` away to the start of aerender."
+)
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    sizes = (200, 1000) if quick else (1000, 10_000, 50_000)
+    idle = 5.0 if quick else 20.0
+    found = {size: _one(size, idle) for size in sizes}
+    rows = [("jobs", "all queued", "the last one alone", "memory", "peak", "idle CPU", "one scan", "picked")]
+    for size, seen in found.items():
+        rows.append(
+            (
+                f"{size:,}",
+                f"{seen['queued']:.1f} s",
+                f"{seen['one']:.2f} s",
+                f"{seen['memory']:.0f} MiB",
+                f"{seen['peak']:.0f} MiB",
+                f"{seen['cpu']:.2f} %",
+                f"{seen['scan'] * 1000:.1f} ms",
+                f"{seen['picked'] * 1000:.0f} ms",
+            )
+        )
+    return [
+        Figure(name="inbox", title="A full inbox", method=_METHOD.format(idle=idle), rows=rows, goals=_goals(found))
+    ]
+
+
+def _goals(found: dict[int, dict[str, float]]) -> list[tuple[str, str, bool]]:
+    goals = []
+    if 10_000 in found:
+        seen = found[10_000]
+        goals.append(("10 000 queued within 15 s", f"{seen['queued']:.1f} s", seen["queued"] <= 15))
+        goals.append(("10 000 waiting cost ≤ 1 % of a core", f"{seen['cpu']:.2f} %", seen["cpu"] <= 1))
+    if 50_000 in found:
+        memory = found[50_000]["memory"]
+        goals.append(("50 000 waiting stay within 250 MiB", f"{memory:.0f} MiB", memory <= 250))
+    return goals
+
+
+def _one(size: int, idle: float) -> dict[str, float]:
+    with Stand() as stand:
+        project = stand.project()
+        stand.start()
+        (stand.inbox / "_PAUSE").touch()
+        wait_until(lambda: _reads(stand.root / "status" / "service.json").get("paused") is True, 30, what="the pause")
+        text = json.dumps(stand.job(project))
+        hidden = [stand.inbox / f".sh{number}.tmp" for number in range(size)]
+        for path in hidden:
+            path.write_text(text)
+        seen: dict[str, float] = {"queued": _drop_all(stand, hidden, size)}
+        began = time.monotonic()
+        stand.drop("p99_one", json.loads(text))
+        status = stand.root / "status" / "one.status.json"
+        wait_until(lambda: _reads(status).get("state") == "queued", 60, what="one more")
+        seen["one"] = time.monotonic() - began
+        seen |= _quiet(stand, idle)
+        began_at = time.time()
+        (stand.inbox / "_PAUSE").unlink()
+        wait_until(lambda: bool(stand.started()), 60, what="a start")
+        seen["picked"] = stand.started()[0] - began_at
+        return seen
+
+
+def _drop_all(stand: Stand, hidden: list[Path], size: int) -> float:
+    began = time.monotonic()
+    for path in hidden:
+        path.rename(stand.inbox / f"{path.name[1:-4]}.json")
+    queue = stand.root / "status" / "queue.json"
+    wait_until(lambda: _reads(queue).get("total", 0) >= size, 600, 0.1, what="the queue")
+    return time.monotonic() - began
+
+
+def _quiet(stand: Stand, seconds: float) -> dict[str, float]:
+    service = psutil.Process(stand.pid)
+    _wait_for_quiet(service)
+    before = sum(service.cpu_times()[:2])
+    time.sleep(seconds)
+    cpu = (sum(service.cpu_times()[:2]) - before) / seconds * 100
+    health = _reads(stand.root / "status" / "service.json").get("health", {})
+    peak = next(
+        (int(line.split()[1]) / 1024 for line in _lines(f"/proc/{stand.pid}/status") if line.startswith("VmHWM")), 0.0
+    )
+    return {"cpu": cpu, "memory": service.memory_info().rss / 2**20, "peak": peak, "scan": health["scan_seconds"]}
+
+
+def _wait_for_quiet(service: psutil.Process, limit: float = 300.0) -> None:
+    """Until it has written all its status files."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        before = sum(service.cpu_times()[:2])
+        time.sleep(2.0)
+        if sum(service.cpu_times()[:2]) - before < 0.2:
+            return
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+
+
+def _reads(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
