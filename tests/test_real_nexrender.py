@@ -1,0 +1,226 @@
+"""The real command, the real nexrender from npm, the simulated After Effects: the line as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tests.line import until
+from watchrender.render.nexrender import Nexrender
+from watchrender.render.simulator import write_project
+
+pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
+
+
+class Real:
+    """A hot folder served by the real command."""
+
+    def __init__(self, home: Path, data: Path, aerender: Path) -> None:
+        self.home, self.root, self.projects = home, home / "root", home / "projects"
+        self.aerender = aerender
+        self.environment = {name: text for name, text in os.environ.items() if not name.startswith("WATCHRENDER_")}
+        self.environment |= {"WATCHRENDER_DATA_DIR": str(data), "HOME": str(home)}
+        (self.root / "inbox").mkdir(parents=True)
+        self.projects.mkdir()
+        self.config = home / "watchrender.yaml"
+        self.settings: dict[str, Any] = {
+            "root": str(self.root),
+            "state_dir": str(home / "state"),
+            "nexrender": {"aerender": str(aerender)},
+            "retry": {"first_wait": "200ms", "max_wait": "400ms"},
+            "limits": {"min_free_disk": "1MiB", "terminate_grace": "2s"},
+            "server": {"enabled": False},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *words: str) -> list[str]:
+        self.config.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
+        return [sys.executable, "-m", "watchrender", *words, "-c", str(self.config)]
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self) -> subprocess.Popen[bytes]:
+        log = open(self.home / "service.log", "ab")  # noqa: SIM115  (the child has it)
+        self.process = subprocess.Popen(
+            self.command("run"), env=self.environment, cwd=self.home, stdout=log, stderr=log
+        )
+        log.close()
+        return self.process
+
+    def end(self, sign: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+    def project(self, name: str, **more: Any) -> Path:
+        path = write_project(self.projects / f"{name}.aep", frames=25, layers=["headline"], **more)
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+        return path
+
+    def drop(self, name: str, project: Path, composition: str = "Main", **more: Any) -> None:
+        job = {"template": {"src": str(project), "composition": composition, "outputExt": "mp4"}, **more}
+        hidden = self.root / "inbox" / f".{name}.tmp"
+        hidden.write_text(json.dumps(job), encoding="utf-8")
+        hidden.rename(self.root / "inbox" / name)
+
+    def status(self, key: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.root / "status" / f"{key}.status.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def wait(self, key: str, state: str) -> dict[str, Any]:
+        found: dict[str, Any] = until(lambda: (s := self.status(key)).get("state") == state and s, 40)
+        return found
+
+    def stray(self) -> list[str]:
+        """What still runs of the renders of this folder."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = " ".join(process.info["cmdline"] or ())
+            if str(self.home) in words and "watchrender run" not in words:
+                found.append(words)
+        return found
+
+
+@pytest.fixture
+def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
+    assert nexrender_set.root is not None
+    made = Real(tmp_path, nexrender_set.root.parent, simulator)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def test_a_dropped_job_becomes_a_verified_film(real: Real) -> None:
+    data = [{"type": "data", "layerName": "headline", "property": "Source Text", "value": "Grüße, it's $HOME"}]
+    real.drop("p80_spot.json", real.project("spot"), assets=data)
+    real.start()
+
+    status = real.wait("spot", "completed")
+
+    assert {path.name for path in (real.root / "done/spot").iterdir()} >= {
+        "p80_spot.json", "spot.mp4", "spot.log", "spot.status.json",
+    }  # fmt: skip
+    assert status["progress"]["frames"] == 25
+    assert status["outputs"][0]["sha256"]
+    assert real.end() == 0
+    assert real.stray() == []
+
+
+def test_one_that_fails_twice_succeeds_at_the_third_try(real: Real) -> None:
+    failing = {"fail_times": 2, "failing": {"mode": "crash", "frame": 5}}
+    real.drop("flaky.json", real.project("flaky", behaviour=failing))
+    real.start()
+
+    status = real.wait("flaky", "completed")
+
+    assert [(entry["error"] or {}).get("code") for entry in status["attempts"]] == ["RENDER_CRASHED"] * 2 + [None]
+    assert real.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "composition", "code"),
+    [
+        (None, "Wrong", "COMPOSITION_NOT_FOUND"),
+        ("damaged", "Main", "PROJECT_DAMAGED"),
+        ("layer_not_found", "Main", "LAYER_NOT_FOUND"),
+        ("script_error", "Main", "SCRIPT_ERROR"),
+        ("output_module_not_found", "Main", "OUTPUT_MODULE_NOT_FOUND"),
+    ],
+)
+def test_what_the_job_did_wrong_fails_at_once(real: Real, behaviour: Any, composition: str, code: str) -> None:
+    real.drop("bad.json", real.project("bad", behaviour=behaviour), composition)
+    real.start()
+
+    status = real.wait("bad", "failed")
+
+    assert status["error"]["code"] == code
+    assert len(status["attempts"]) == 1
+    assert "What to do" in (real.root / "failed/bad/WHY.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", ["half_film", "early_exit_0", "one_byte"])
+def test_a_broken_film_is_never_called_done(real: Real, mode: str) -> None:
+    real.drop("bad.json", real.project("bad", behaviour=mode), watchrender={"max_retries": 0})
+    real.start()
+
+    status = real.wait("bad", "failed")
+
+    assert status["error"]["code"] == "OUTPUT_TRUNCATED"
+    assert not (real.root / "done" / "bad").exists()
+
+
+def test_missing_footage_of_the_project_fails_the_film(real: Real) -> None:
+    real.drop("bad.json", real.project("bad", footage=["logo.png"]))
+    real.start()
+
+    assert real.wait("bad", "failed")["error"]["code"] == "FOOTAGE_MISSING"
+
+
+def test_ctrl_c_puts_the_job_back_and_leaves_no_process(real: Real) -> None:
+    slow = {"seconds_per_frame": 0.2, "ignores_signals": True, "grandchild": "session"}
+    real.drop("slow.json", real.project("slow", behaviour=slow))
+    real.start()
+    until(lambda: real.status("slow").get("progress", {}).get("percent"), 30)
+
+    assert real.end(signal.SIGINT) == 0
+
+    assert real.status("slow")["state"] == "queued"
+    assert real.status("slow")["attempts"] == []
+    until(lambda: real.stray() == [], 5)
+
+
+def test_a_second_service_of_one_root_leaves_with_4(real: Real) -> None:
+    real.start()
+    until(lambda: (real.root / "status" / "service.json").is_file())
+
+    assert real.call("run").returncode == 4
+
+
+def test_all_faults_of_the_config_are_told_at_once(real: Real) -> None:
+    real.settings |= {"limits": {"stall": "10 mins"}, "sever": {}}
+
+    told = real.call("run")
+
+    assert told.returncode == 2
+    assert 'limits.stall: "10 mins" is not a duration (write 10m)' in told.stderr
+    assert "did you mean server" in told.stderr
+
+
+def test_submit_waits_and_says_how_it_ended(real: Real, tmp_path: Path) -> None:
+    assert real.call("submit", "--wait", str(real.project("spot"))).returncode == 3
+    real.start()
+    until(lambda: (real.root / "status" / "service.json").is_file())
+    for name, composition, code in (("good", "Main", 0), ("bad", "Wrong", 1)):
+        job = tmp_path / f"{name}.json"
+        template = {"src": str(real.project("spot")), "composition": composition, "outputExt": "mp4"}
+        job.write_text(json.dumps({"template": template}), encoding="utf-8")
+
+        assert real.call("submit", "--wait", str(job)).returncode == code
+
+    listed = json.loads(real.call("list", "--json").stdout)
+    assert {job["job"]: job["state"] for job in listed} == {"good": "completed", "bad": "failed"}
+    assert real.call("check", str(real.root / "done/good/good.json")).returncode == 0
