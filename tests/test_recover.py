@@ -15,7 +15,7 @@ import yaml
 from watchrender.closing import Closer
 from watchrender.config import load
 from watchrender.core import status
-from watchrender.core.job import Form, Job
+from watchrender.core.job import Form, Job, new_id
 from watchrender.core.recovery import Repair
 from watchrender.core.states import State
 from watchrender.judge import Judge
@@ -554,10 +554,11 @@ def test_a_forged_status_leads_nowhere(house: House, tmp_path: Path) -> None:
             {"name": "../../x"},
             {"files": {"job": "../../secret.json", "sidecar": None}},
             {"files": None},
+            {"id": "../../x"},
             {"record": "x", "history": "x", "attempts": 3, "priority": "x", "max_attempts": -1},
         ]
     ):
-        said = status.document(Job(id=f"01FORGED{number}", serial=1, arrival=1, name=f"forged{number}", folder="inbox"))
+        said = status.document(Job(id=new_id(number), serial=1, arrival=1, name=f"forged{number}", folder="inbox"))
         house.write(f"status/forged{number}.status.json", json.dumps(said | more))
 
     house.recover(is_new=True)

@@ -8,6 +8,7 @@ share may have written those files: names are taken only where they are bare, pl
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 from typing import Any
@@ -34,6 +35,7 @@ from watchrender.spool.statusfile import read_statuses
 INTERRUPTED_LIMIT = 3
 #: Jobs brought back from done/ get numbers below this, newest first, and those of the new record above it.
 HISTORY_SERIALS = 1_000_000
+_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # it becomes part of file names
 _INTERRUPTED = "the service was interrupted during the render; no try is used"
 _BROUGHT_BACK = "brought back from {}: the record was lost"
 
@@ -528,7 +530,7 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
     """
     files = status.get("files")
     name, sub = status.get("name"), status.get("sub")
-    if not isinstance(files, dict) or not _is_bare(name) or not isinstance(sub, str):
+    if not isinstance(files, dict) or not _is_bare(name) or not isinstance(sub, str) or not _ID.fullmatch(status["id"]):
         return None
     if sub and any(not _is_bare(part) for part in sub.split("/")):
         return None

@@ -52,7 +52,7 @@ from watchrender.render.server import of_settings
 from watchrender.render.warm import WarmNode
 from watchrender.retention import Retention
 from watchrender.spool.folders import Folders, Unfit
-from watchrender.spool.lock import RootLock, Taken, read_beat, wait_for_foreign
+from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
 from watchrender.spool.volume import free_bytes, volume_of
 from watchrender.spool.watcher import Hints
@@ -91,7 +91,7 @@ class Service:
         self._beat = 0
         self._state = "starting"
         self._house_due = 0.0
-        self._checked_beat = 0.0
+        self._checked_beat = (0.0, 0.0)
         self._orphans: list[tuple[str, str]] = []
         self.web: Any = None
 
@@ -106,12 +106,13 @@ class Service:
         self.volume = volume_of(self.root)
         self.state_dir = default_state_dir(self.root, self.config)
         self._check_places()
-        lock = RootLock(self.root)
+        lock = self._lock = RootLock(self.root)
         try:
             lock.take()
             if self.volume.is_share or read_beat(folders.status / "service.json") is not None:
                 wait_for_foreign(folders.status / "service.json", self.host)
         except Taken as taken:
+            lock.free()
             self._say(str(taken))
             return 4
         try:
@@ -131,9 +132,9 @@ class Service:
     def _serve(self) -> int:
         self._set_up_logs()
         try:
-            self.ledger = Ledger(self.state_dir / "ledger")
-        except NewerLedger as newer:
-            raise CannotStart(str(newer)) from None
+            self.ledger = self._open_ledger()
+        except (NewerLedger, OSError) as refused:
+            raise CannotStart(f"state_dir: {refused}") from None
         except LedgerInUse as used:
             self._say(str(used))
             return 4
@@ -157,6 +158,17 @@ class Service:
         finally:
             self._stop()
         return 4 if self._ousted else 0
+
+    def _open_ledger(self) -> Ledger:
+        """The record. One that a dying process still holds, for a moment, is waited for."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return Ledger(self.state_dir / "ledger")
+            except LedgerInUse:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     def _set_up_logs(self) -> None:
         said = self.config.log
@@ -289,7 +301,7 @@ class Service:
             raise CannotStart(str(unfit)) from None
         before = read_beat(self.folders.status / "service.json")
         self.folders.instances = {self.instance, *([before["instance"]] if before is not None else [])}
-        self.folders.keep_watch()
+        self.folders.keep_watch(self._rival)
         self.ledger.listen(self._heard)
         self.gate.listen(self._gate_changed)
         self.ledger.listen(self.notifier.heard)
@@ -534,20 +546,25 @@ class Service:
         if now < self._house_due:
             return
         self._house_due = now + HOUSE_SECONDS
+        self._lock.refresh()
         self._expire()
         if self.config.watch.events and not self.hearing:
             self.hearing = self.hints.start()
 
+    def _rival(self) -> str | None:
+        """Who has taken this root from us, in words. Asked before each effect on it: after a sleep of the machine, or of
+        this process, another host may serve it, and nothing of ours may come in between."""
+        self._look_for_foreign()
+        return f"watchrender on {self._ousted} serves this root now" if self._ousted is not None else None
+
     def _look_for_foreign(self) -> None:
         """Who reads a foreign instance in service.json has been ousted: it stops, ends its attempt, and leaves."""
-        now = time.monotonic()
-        if now - self._checked_beat < 2.0:
+        now = time.monotonic(), time.time()  # the first does not count a sleep of the machine, the second may be set
+        if self._ousted or all(abs(one - other) < 2.0 for one, other in zip(now, self._checked_beat, strict=True)):
             return
         self._checked_beat = now
         found = read_beat(self.folders.status / "service.json")
-        if found is None or found.get("instance") == self.instance or found.get("host") == self.host:
-            return
-        if found.get("state") == "stopped" or self._ousted:
+        if found is None or found["instance"] in self.folders.instances:
             return
         self._ousted = str(found.get("host"))
         logger.error("watchrender on {} has taken over this root; this one leaves", self._ousted)
@@ -587,7 +604,9 @@ class Service:
             self.web.service_changed()
 
     def _is_online(self) -> bool:
-        return not any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()) and self._ousted is None
+        if any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()):
+            return False
+        return self._rival() is None
 
     def _eta_of_running(self, job_id: str, _transcript: object) -> dict[str, Any] | None:
         job = self.ledger.get(job_id)

@@ -102,6 +102,7 @@ class Folders:
         self._done_identity: tuple[int, int] | None = None  # where done/ lies outside the root
         self._done_mount = ""
         self._prober = Prober()
+        self._rival: Callable[[], str | None] = lambda: None
 
     # -- the root itself ------------------------------------------------------------------------------------
 
@@ -125,8 +126,10 @@ class Folders:
         """Is the root an empty folder, such as a mount point without its share? To be asked before `prepare`."""
         return not any(os.path.lexists(folder) for folder in (self.inbox, self.active, self.status))
 
-    def keep_watch(self) -> None:
-        """From now on nothing is done below the root, or below a done/ elsewhere, while it is not what it was."""
+    def keep_watch(self, rival: Callable[[], str | None] = lambda: None) -> None:
+        """From now on nothing is done below the root, or below a done/ elsewhere, while it is not what it was, or while
+        `rival` tells of somebody else who serves it."""
+        self._rival = rival
         disk.guard(self.root, self._guard)
         if self._done_identity is not None:
             disk.guard(self.done, self._guard)
@@ -137,7 +140,7 @@ class Folders:
         self._prober.stop()
 
     def _guard(self) -> None:
-        trouble = self._trouble()
+        trouble = self._trouble() or self._rival()
         if trouble is not None:
             raise disk.Away(errno.ENODEV, trouble, str(self.root))
 
@@ -297,7 +300,7 @@ class Folders:
     def bring_followers(self, job: Job, folder: Path) -> None:
         """What belongs to the job file comes after it: its sidecar, and what a returned job left before."""
         self.bring_sidecar(job, folder)
-        rest = self.inbox_folder(job.sub) / f"{BEFORE}{job.file}"
+        rest = self.inbox_folder(job.sub) / before_name(job.file)
         if rest.is_dir():
             try:
                 disk.rename(rest, folder / "before")
@@ -544,6 +547,12 @@ class Prober:
     def _work(self) -> None:
         while (question := self._asked.get()) is not None:
             self._answers.put(question())
+
+
+def before_name(file: str) -> str:
+    """Where the rest of a returned job waits, beside its file of that name. A name at a disk's limit is cut for it."""
+    name = f"{BEFORE}{file}"
+    return name if len(os.fsencode(name)) <= 255 else f"{BEFORE}{naming.fit(file)}"
 
 
 def read_status(path: Path) -> dict[str, Any] | None:

@@ -18,10 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 #: How long a starter watches a foreign heartbeat, on its own clock.
 WATCH_SECONDS = 15.0
+#: How long a lock may be held by somebody who is about to end.
+PATIENCE_SECONDS = 2.0
 
 
 class Taken(Exception):
@@ -44,21 +47,34 @@ def _lock_folder() -> Path:
 class RootLock:
     """Held by the service from start to end."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, folder: Path | None = None) -> None:
         found = os.stat(root)
         names = {f"path {os.path.realpath(root)}", f"file {found.st_dev} {found.st_ino}"}
         digests = sorted(hashlib.sha256(os.fsencode(name)).hexdigest()[:24] for name in names)
+        folder = folder or _lock_folder()
         self._root = root
-        self._locks = [FileLock(_lock_folder() / f"{digest}.lock", mode=0o666) for digest in digests]
+        self._locks = [FileLock(folder / f"{digest}.lock", mode=0o666, thread_local=False) for digest in digests]
 
-    def take(self) -> None:
-        """Raises `Taken` if another service of this machine holds the root."""
+    def take(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Raises `Taken` if another service of this machine holds the root.
+
+        A little patience: a process that was killed while it started another one leaves its lock with that one, for the
+        moment that this takes.
+        """
         try:
             for lock in self._locks:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=patience, poll_interval=0.05)
         except (Timeout, PermissionError):
             self.free()
             raise Taken(f"another watchrender of this machine serves {self._root}") from None
+
+    def refresh(self) -> None:
+        """Keep the files young: what tidies a temporary folder up removes old ones, locked or not, and the next service
+        would lock a new file of that name beside us."""
+        for lock in self._locks:
+            if lock.is_locked:
+                with suppress(OSError):
+                    os.utime(lock.lock_file)
 
     def free(self) -> None:
         for lock in self._locks:
@@ -82,9 +98,16 @@ def wait_for_foreign(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """If another host has written last, watch its beat: rising → `Taken`; still for `seconds` → it is dead, go on."""
+    """If another service has written last and may live, watch its beat: rising → `Taken`; still for `seconds` → it is
+    dead, go on.
+
+    One of this machine is asked for directly: it lives, or it does not. (The lock does not always tell: a service
+    manager may give each service a temporary folder of its own.)
+    """
     first = read_beat(service_json)
-    if first is None or first.get("host") == host or first.get("state") == "stopped":
+    if first is None or first.get("state") == "stopped":
+        return
+    if first.get("host") == host and not _lives_here(first.get("pid")):
         return
     until = clock() + seconds
     while clock() < until:
@@ -97,3 +120,8 @@ def wait_for_foreign(
                 f"watchrender on {found.get('host')} (process {found.get('pid')}) serves this root: its heartbeat in"
                 f" {service_json} rises"
             )
+
+
+def _lives_here(pid: object) -> bool:
+    """Is there another process of this number on this machine? After a restart of a container ours may be the same."""
+    return isinstance(pid, int) and pid > 0 and pid != os.getpid() and psutil.pid_exists(pid)

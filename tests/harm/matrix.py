@@ -1,0 +1,156 @@
+"""The kill matrix: each life in `scenarios.py`, ended at each effect on disk that it causes, and started again.
+
+The list of points is what a run passes. Points that every start passes are cut off once, with nothing in the inbox
+and in one scenario, and not in all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from tests.harm.kit import Forge, Harmed, until
+from tests.harm.scenarios import OTHER_VOLUME, Scenario
+from watchrender.disk import DIED
+
+#: Files that are written anew every two seconds: cut off so often and not more.
+_BEATS = ("service.json", "queue.json", "index.html")
+_BEATS_CUT = 2
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What one scenario came to."""
+
+    points: int = 0  # that its life passes
+    cut: int = 0  # where the process was ended
+    missed: int = 0  # not reached in the run that was to end there: order of threads
+    faults: dict[str, list[str]] = field(default_factory=dict)  # by point
+
+    def add(self, other: Tally) -> None:
+        self.points += other.points
+        self.cut += other.cut
+        self.missed += other.missed
+        self.faults |= other.faults
+
+
+@contextmanager
+def laid(scenario: Scenario, forge: Forge, tmp: Path) -> Iterator[Harmed]:
+    """The scenario's files, with no service yet. All of it is gone afterwards."""
+    home = Path(mkdtemp(dir=tmp))
+    changes: dict[str, Any] = {name: dict(value) for name, value in scenario.changes.items()}
+    other = None
+    if scenario.other_volume:
+        section, _, key = scenario.other_volume.partition(".")
+        other = Path(mkdtemp(prefix="watchrender-", dir=OTHER_VOLUME))
+        changes.setdefault(section, {})[key] = str(other / key)
+    harmed = Harmed(home=home / "home", forge=forge, changes=changes)
+    try:
+        scenario.lay(harmed)
+        yield harmed
+    finally:
+        harmed.end()
+        shutil.rmtree(home)
+        if other is not None:
+            shutil.rmtree(other)
+
+
+def come_to_rest(harmed: Harmed, scenario: Scenario) -> list[str]:
+    """Let a service that runs finish everything, stop it, and look. What is wrong."""
+    found = []
+    try:
+        until(lambda: harmed.all_over(scenario.expected) or not harmed.running(), 20)
+    except AssertionError:
+        states = {record["name"]: record.get("state", "pending") for record in harmed.records().values()}
+        found.append(f"it did not come to rest: {states}")
+    code = harmed.stop()
+    if code != 0:
+        found.append(f"the service ended with {code}")
+    return [*found, *harmed.faults(scenario.expected)]
+
+
+def record(scenario: Scenario, forge: Forge, tmp: Path) -> list[str]:
+    """The points that this life passes when nobody disturbs it. It must be a good one."""
+    with laid(scenario, forge, tmp) as harmed:
+        passed = harmed.home.parent / "points"
+        harmed.start(POINTS=str(passed))
+        faults = come_to_rest(harmed, scenario)
+        assert not faults, f"{scenario.name}, undisturbed: {faults}"
+        return passed.read_text(encoding="utf-8").splitlines()
+
+
+def cuts(points: Sequence[str], known: Sequence[str] = ()) -> list[str]:
+    """The points worth a cut: not those that another run is cut off at, and few of what is written again and again."""
+    chosen = []
+    for point in dict.fromkeys(points):
+        name, _, number = point.rpartition("#")
+        if point not in set(known) and not (name.endswith(_BEATS) and int(number) > _BEATS_CUT):
+            chosen.append(point)
+    return chosen
+
+
+def sample(points: Sequence[str], most: int, salt: str) -> list[str]:
+    """So many of the points, always the same ones, spread over their names before their numbers."""
+
+    def rank(point: str) -> tuple[int, int]:
+        return int(point.rpartition("#")[2]), zlib.crc32(f"{salt} {point}".encode())
+
+    chosen = set(sorted(points, key=rank)[:most])
+    return [point for point in points if point in chosen]
+
+
+def cut(scenario: Scenario, point: str, forge: Forge, tmp: Path, *, lose_record: bool = False) -> Tally:
+    """Live until this point, end there, start again, and look."""
+    with laid(scenario, forge, tmp) as harmed:
+        died = die_at(harmed, scenario, point)
+        if died and lose_record:
+            harmed.lose_record()
+        harmed.start()
+        faults = come_to_rest(harmed, scenario)
+    return Tally(cut=int(died), missed=int(not died), faults={point: faults} if faults else {})
+
+
+def die_at(harmed: Harmed, scenario: Scenario, point: str) -> bool:
+    """Run until the process dies at this point. False: it was not reached."""
+    harmed.start(DIE_AT=point)
+    stopped = "_stop" in point or "stop:" in point
+    until(lambda: not harmed.running() or (not stopped and harmed.all_over(scenario.expected)), 20)
+    code = harmed.stop()
+    died = code == DIED
+    harmed.kills += died
+    assert died or code == 0, f"the service ended with {code}"
+    return died
+
+
+def cut_twice(scenario: Scenario, point: str, forge: Forge, tmp: Path, most: int) -> Tally:
+    """Live until this point and end there; then end the start after it at each effect that only it has."""
+    with laid(scenario, forge, tmp) as harmed:
+        if not die_at(harmed, scenario, point):
+            return Tally(missed=1)
+        passed = harmed.home.parent / "points"
+        harmed.start(POINTS=str(passed))
+        faults = come_to_rest(harmed, scenario)
+        if faults:
+            return Tally(faults={point: faults})
+        points = passed.read_text(encoding="utf-8").splitlines()
+    total = Tally(points=len(points))
+    plain = {name.rpartition("#")[0] for name in record(scenario, forge, tmp)}
+    own = [found for found in cuts(points) if found.rpartition("#")[0] not in plain or ":recover." in found]
+    for second in sample(own, most, point):
+        with laid(scenario, forge, tmp) as harmed:
+            if die_at(harmed, scenario, point):
+                died = die_at(harmed, scenario, second)
+                harmed.start()
+                faults = come_to_rest(harmed, scenario)
+                total.add(
+                    Tally(
+                        cut=int(died), missed=int(not died), faults={f"{point} then {second}": faults} if faults else {}
+                    )
+                )
+    return total
