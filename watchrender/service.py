@@ -24,6 +24,7 @@ import psutil
 from loguru import logger
 
 from watchrender import __version__, disk, logs
+from watchrender.ahead import LookAhead
 from watchrender.closing import Closer
 from watchrender.config import Config, default_state_dir, root_hash, secrets
 from watchrender.control import Control
@@ -44,6 +45,7 @@ from watchrender.ledger.storage import LedgerInUse, NewerLedger
 from watchrender.notify import Notifier
 from watchrender.prepare import Places, Preparer
 from watchrender.recover import Recovery, delivery_check, import_history
+from watchrender.render.ahead import Ahead
 from watchrender.render.engine import CliEngine
 from watchrender.render.fetch import FetchCache, Fetcher
 from watchrender.render.footage import Footage
@@ -208,7 +210,9 @@ class Service:
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
         cache = FetchCache(work_dir / "cache", CACHE_BYTES)
         fetcher = Fetcher(policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache)
-        footage = Footage(work_dir, fetcher=fetcher)
+        # The workers of a farm read their footage themselves: what is near us is not near them.
+        near = Ahead(fetcher=fetcher, cache=cache, folder=work_dir / "attempts")
+        footage = Footage(work_dir, fetcher=fetcher, ahead=near if config.engine == "nexrender-cli" else None)
         self.judge = Judge(
             config=config,
             folders=folders,
@@ -268,6 +272,9 @@ class Service:
             if self.farm_server is not None and isinstance(self.preparer, FarmPreparer)
             else Worker(preparer=self.preparer, engine=CliEngine(start=self.warm.start), **works)
         )
+        self.ahead = LookAhead(
+            ledger=ledger, footage=footage, judged=self.preparer.judged_now, current=self.worker.current
+        )
         self.status_writer = StatusWriter(
             folders.status,
             queue_document=self.queue_document,
@@ -303,6 +310,7 @@ class Service:
         self.folders.instances = {self.instance, *([before["instance"]] if before is not None else [])}
         self.folders.keep_watch(self._rival)
         self.ledger.listen(self._heard)
+        self.ledger.listen(self.ahead.heard)
         self.gate.listen(self._gate_changed)
         self.ledger.listen(self.notifier.heard)
         self.gate.listen(lambda: self.notifier.environment(self.gate.waiting()))
@@ -417,6 +425,7 @@ class Service:
         self._turn()
         self.status_writer.start()
         self.worker.start()
+        self.ahead.start()
         self.notifier.start()
         logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
         if self.web is not None:
@@ -524,6 +533,7 @@ class Service:
                 signals = 10**9
             elif self._signals > signals:
                 signals = self._signals
+        self.ahead.stop()
         self.warm.close()
         self.closer.turn()
         self.notifier.stop()
@@ -552,8 +562,8 @@ class Service:
             self.hearing = self.hints.start()
 
     def _rival(self) -> str | None:
-        """Who has taken this root from us, in words. Asked before each effect on it: after a sleep of the machine, or of
-        this process, another host may serve it, and nothing of ours may come in between."""
+        """Who has taken this root from us, in words. Asked before each effect on it: after a sleep of the machine, or
+        of this process, another host may serve it, and nothing of ours may come in between."""
         self._look_for_foreign()
         return f"watchrender on {self._ousted} serves this root now" if self._ousted is not None else None
 

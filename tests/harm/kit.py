@@ -29,6 +29,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake.py")
 #: How long anything in these tests may take before it counts as never.
 PATIENCE = 30.0
+#: Names that are ours alone, and that nobody should ever see when all is done.
+_OURS = (".closing-", ".attempt-", ".trial-", ".retry-", ".before-")
+_HALVES = (".watchrender-part", ".watchrender-old", ".part")
 
 
 def until(what: Callable[[], Any], seconds: float = PATIENCE, *, tick: float = 0.01) -> Any:
@@ -294,7 +297,7 @@ class Harmed:
     # -- what must hold -------------------------------------------------------------------------------------
 
     def faults(self, expected: Mapping[str, Expected]) -> list[str]:
-        """Everything that is wrong after the service has come to rest and was stopped. Empty is the only good answer."""
+        """Everything that is wrong after the service has come to rest and was stopped: nothing, that is."""
         records = self.records()
         found = [
             *self._wrong_records(records, expected),
@@ -390,9 +393,7 @@ class Harmed:
         found = []
         for top in (*self.tops(), self.root / "status", self.state):
             for path in top.rglob("*"):
-                if is_half_written(path.name) or ".watchrender-part" in path.name or path.name.endswith(".part"):
-                    found.append(f"{path} was left")
-                elif path.name.startswith((".closing-", ".attempt-", ".trial-", ".retry-", ".before-", ".gone-")):
+                if is_half_written(path.name) or path.name.startswith(_OURS) or path.name.endswith(_HALVES):
                     found.append(f"{path} was left")
         found += [f"{path} was left" for path in (self.root / "active").rglob("*") if path.is_file()]
         for name in ("attempts", "zip"):

@@ -1,4 +1,4 @@
-"""The lives of jobs that the kill matrix cuts off at every effect on disk: what is dropped, and what must come of it."""
+"""The lives of jobs that the kill matrix cuts off at every effect on disk: what is dropped, and what comes of it."""
 
 from __future__ import annotations
 
