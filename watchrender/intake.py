@@ -37,7 +37,7 @@ from watchrender.ledger.ledger import Change, Ledger
 from watchrender.orders import Orders
 from watchrender.sidecars import Sidecars
 from watchrender.spool import bundle, returned
-from watchrender.spool.folders import BEFORE, Folders
+from watchrender.spool.folders import Folders, before_name
 from watchrender.spool.inbox import Entry, Inbox, Role, aliases
 from watchrender.spool.watcher import Aside, Hung, Listing, Look, look, read, scan
 
@@ -122,7 +122,8 @@ class Intake:
         )  # fmt: skip
         self._sidecars = Sidecars(
             inbox=self._inbox, ledger=ledger, judge=judge, folders=folders, ignored=self.ignored, read=self._read,
-            quiet=self._is_settled, empty_after=pace.cut_off, put_back=put_back, started_at=started_at,
+            quiet=self._is_settled,
+            applied=self._supersede, empty_after=pace.cut_off, put_back=put_back, started_at=started_at,
         )  # fmt: skip
         self._know_again()
         ledger.listen(self._heard)
@@ -507,9 +508,9 @@ class Intake:
     def _bring_before(self, job: Job, name: str) -> None:
         """What a returned job left before waits hidden under its file's name."""
         folder = self._folders.inbox_folder(job.sub)
-        if (folder / f"{BEFORE}{job.file}").is_dir():
+        if (folder / before_name(job.file)).is_dir():
             try:
-                disk.rename(folder / f"{BEFORE}{job.file}", folder / f"{BEFORE}{name}")
+                disk.rename(folder / before_name(job.file), folder / before_name(name))
             except OSError as error:
                 logger.warning("{}: what it left before stays hidden: {}", job.key, str(error))
 
@@ -1149,7 +1150,7 @@ class Intake:
 
     def _put_before_away(self, job: Job) -> None:
         """A returned job that is withdrawn: what lay beside its file is somebody's, and must not stay hidden."""
-        rest = self._folders.inbox_folder(job.sub) / f"{BEFORE}{job.file}"
+        rest = self._folders.inbox_folder(job.sub) / before_name(job.file)
         if rest.is_dir():
             try:
                 disk.rename(rest, self._folders.target(State.CANCELLED, job.sub, job.name))

@@ -38,6 +38,7 @@ class Sidecars:
         read: Reader,
         quiet: Callable[[Entry, float], bool],
         empty_after: float,
+        applied: Callable[[Job], None],
         put_back: Callable[[str, str], None],
         started_at: Callable[[str], float | None],
     ) -> None:
@@ -49,6 +50,7 @@ class Sidecars:
         self._read = read
         self._quiet = quiet  # has it kept its size and time long enough? (asks for another turn if not)
         self._empty_after = empty_after
+        self._applied_to = applied
         self._put_back = put_back  # end a running attempt and queue its job again: (job id, why)
         self._started_at = started_at  # monotonic start of a job's running attempt
         self._applied: dict[str, tuple[str, Any]] = {}  # job id → name and stamp of the sidecar that counts
@@ -197,7 +199,7 @@ class Sidecars:
         if all(getattr(job, field) == value for field, value in settled.items()):
             return  # after a restart: it says what it said
         why = f"its settings in {name} were read" if name else "its settings file is gone"
-        self._ledger.note(job.id, why, **settled)
+        self._applied_to(self._ledger.note(job.id, why, **settled))
 
     def _late(self, job: Job, entry: Entry, now: float) -> bool:
         """A sidecar for a job that has begun: True if it was taken."""

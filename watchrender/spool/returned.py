@@ -13,7 +13,7 @@ from pathlib import Path
 
 from watchrender import disk
 from watchrender.core import naming
-from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, read_status
+from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, before_name, read_status
 
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 
@@ -71,8 +71,8 @@ def unpack(folder: Path, back: Returned, target: Path, *, bundle_name: str) -> s
     """
     disk.mkdirs(target)
     dropped = bundle_name if back.job == "bundle" else back.job
-    name = _free(target, dropped)
-    rest = target / f"{BEFORE}{name}"
+    name = _free(target, dropped, leaving=folder)
+    rest = target / before_name(name)
     if rest != folder:
         disk.rename(folder, rest)
     _bring(rest, back, target, dropped, name)
@@ -106,10 +106,15 @@ def _sidecar_name(sidecar: str, dropped: str, name: str) -> str:
     return f"{naming.stem_of(name)}{suffix}"
 
 
-def _free(folder: Path, name: str) -> str:
+def _free(folder: Path, name: str, *, leaving: Path) -> str:
+    """A free name; the one that `leaving` has now is about to be."""
+
+    def is_free(path: Path) -> bool:
+        return path == leaving or not os.path.lexists(path)
+
     stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
-    for candidate in naming.candidates(naming.fit(stem)):
+    for candidate in naming.candidates(stem):
         full = f"{candidate}{dot}{suffix}"
-        if not os.path.lexists(folder / full) and not os.path.lexists(folder / f"{BEFORE}{full}"):
+        if is_free(folder / full) and is_free(folder / before_name(full)):
             return full
     raise AssertionError("candidates never end")

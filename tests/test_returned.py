@@ -1,0 +1,229 @@
+"""Jobs that come back: a folder dragged into the inbox, a lone file, and what anybody may have written in a status."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.turns import Hand
+from watchrender.core import letters, status
+from watchrender.core.states import State
+from watchrender.spool import returned
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    made = Hand(tmp_path)
+    yield made
+    made.close()
+
+
+def _failed(hand: Hand, name: str = "spot.json", key: str = "spot", **settings: Any) -> str:
+    """A job that failed. Its id."""
+    hand.drop(name)
+    if settings:
+        hand.sidecar(f"{name.rsplit('.', 1)[0]}.yaml", **settings)
+    hand.pass_time(6)
+    job = hand.start(key)
+    hand.fail(key)
+    return job.id
+
+
+def test_a_folder_dragged_back_becomes_a_new_job_of_the_same_files(hand: Hand) -> None:
+    old = _failed(hand, "p70_spot.json", tags=["x"])
+    (hand.root / "failed/spot").rename(hand.inbox / "spot")
+    hand.pass_time(8)
+
+    job = hand.job("spot")
+    assert (job.state, job.retry_of, job.file, job.priority, job.tags) == (
+        State.QUEUED,
+        old,
+        "p70_spot.json",
+        70,
+        ("x",),
+    )
+    assert job.id != old
+
+
+def test_the_rest_of_it_lies_in_before_in_the_new_folder(hand: Hand) -> None:
+    _failed(hand)
+    (hand.root / "failed/spot").rename(hand.inbox / "again")
+    hand.pass_time(6)
+    assert sorted(path.name for path in hand.inbox.iterdir() if not path.name.startswith(".")) == ["spot.json"]
+    hand.start("spot")
+
+    assert sorted(path.name for path in (hand.root / "active/spot/before").iterdir()) == [
+        "WHY.txt",
+        "spot.log",
+        "spot.status.json",
+    ]
+    assert not list(hand.inbox.iterdir())
+
+
+def test_it_goes_back_to_the_sub_folder_it_came_from(hand: Hand) -> None:
+    old = _failed(hand, "clientA/spot.json", "clientA/spot")
+    (hand.root / "failed/clientA/spot").rename(hand.inbox / "somewhere")
+    hand.pass_time(6)
+
+    assert hand.job("clientA/spot").retry_of == old
+    assert hand.lies("inbox/clientA/spot.json")
+
+
+def test_a_returned_bundle_is_a_bundle_again(hand: Hand) -> None:
+    hand.drop("show/job.json")
+    hand.drop("show/clip.mov", b"x")
+    hand.pass_time(6)
+    hand.start("show")
+    old = hand.fail("show").id
+    (hand.root / "failed/show").rename(hand.inbox / "show")
+    hand.pass_time(12)
+
+    job = hand.job("show")
+    assert (job.form, job.retry_of, job.state) == ("bundle", old, State.QUEUED)
+    assert hand.lies("inbox/show/clip.mov")
+
+
+def test_a_job_renamed_while_it_waits_keeps_what_it_brought(hand: Hand) -> None:
+    _failed(hand)
+    (hand.root / "failed/spot").rename(hand.inbox / "spot")
+    hand.pass_time(6)
+    (hand.inbox / "spot.json").rename(hand.inbox / "p90_spot.json")
+    hand.pass_time(4)
+    hand.start("spot")
+
+    assert hand.lies("active/spot/before/WHY.txt")
+
+
+def test_what_it_brought_is_not_lost_when_it_is_withdrawn(hand: Hand) -> None:
+    _failed(hand)
+    (hand.root / "failed/spot").rename(hand.inbox / "spot")
+    hand.pass_time(6)
+    (hand.inbox / "spot.json").unlink()
+    hand.pass_time(6)
+
+    assert hand.job("spot").state is State.CANCELLED
+    assert hand.lies("cancelled/spot/WHY.txt")
+    assert not list(hand.inbox.iterdir())
+
+
+def test_a_folder_without_its_job_file_is_named_and_left_alone(hand: Hand) -> None:
+    _failed(hand)
+    (hand.root / "failed/spot/spot.json").unlink()
+    (hand.root / "failed/spot").rename(hand.inbox / "spot")
+    hand.pass_time(6)
+
+    assert hand.intake.ignored == {"spot": letters.EMPTY_RETURN}
+    assert hand.keys() == []
+    assert hand.lies("inbox/spot/WHY.txt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"job": "../../../etc/passwd"}},
+        {"files": {"job": "/etc/passwd"}},
+        {"files": {"job": "..", "sidecar": "."}},
+        {"files": {"job": "link.json"}},
+        {"files": ["spot.json"]},
+        {"files": None},
+        {"id": "../../x"},
+        {"id": 7},
+        {"schema": "other/1"},
+    ],
+)
+def test_of_a_status_file_only_an_id_and_bare_names_are_believed(hand: Hand, change: dict[str, Any]) -> None:
+    _failed(hand)
+    folder = hand.root / "failed/spot"
+    said = json.loads((folder / "spot.status.json").read_bytes())
+    (folder / "spot.status.json").write_text(json.dumps(said | change))
+    (folder / "link.json").symlink_to("/etc/passwd")
+
+    assert returned.read(folder) is None
+
+
+def test_what_else_a_status_file_says_is_not_believed(hand: Hand) -> None:
+    _failed(hand)
+    folder = hand.root / "failed/spot"
+    said = json.loads((folder / "spot.status.json").read_bytes())
+    said |= {"sub": "../../elsewhere", "priority": 100, "state": "completed", "folder": "/etc", "job": "../x"}
+    (folder / "spot.status.json").write_text(json.dumps(said))
+    folder.rename(hand.inbox / "spot")
+    hand.pass_time(6)
+
+    job = hand.job("spot")
+    assert (job.sub, job.priority, job.state) == ("", 50, State.QUEUED)
+
+
+def test_a_status_file_of_an_unknown_job_makes_a_job_where_it_was_dropped(hand: Hand) -> None:
+    _failed(hand)
+    said = json.loads((hand.root / "failed/spot/spot.status.json").read_bytes())
+    said["id"] = "01KJMN8K206RVB2HR6K8WTD53G"
+    (hand.root / "failed/spot/spot.status.json").write_text(json.dumps(said))
+    (hand.root / "failed/spot").rename(hand.inbox / "spot")
+    hand.pass_time(6)
+
+    assert hand.job("spot").retry_of == "01KJMN8K206RVB2HR6K8WTD53G"
+
+
+def test_a_copy_of_a_live_jobs_status_harms_it_not(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.pass_time(1)
+    live = hand.job("spot")
+    folder = hand.inbox / "fake"
+    folder.mkdir()
+    (folder / "spot.status.json").write_text(json.dumps(status.document(live)))
+    shutil.copy(hand.inbox / "spot.json", folder)
+    hand.pass_time(8)
+
+    assert hand.job("spot").id == live.id
+    assert hand.job("spot~2").retry_of == live.id
+
+
+def test_a_lone_file_dragged_back_is_a_retry(hand: Hand) -> None:
+    old = _failed(hand)
+    (hand.root / "failed/spot/spot.json").rename(hand.inbox / "spot.json")
+    hand.pass_time(2)
+
+    assert hand.job("spot").retry_of == old
+
+
+def test_a_lone_file_is_a_new_job_if_its_folder_still_has_it_or_it_was_changed(hand: Hand) -> None:
+    _failed(hand)
+    shutil.copy(hand.root / "failed/spot/spot.json", hand.inbox)
+    hand.pass_time(2)
+    assert hand.job("spot").retry_of is None
+    (hand.inbox / "spot.json").unlink()
+    hand.pass_time(5)
+
+    (hand.root / "failed/spot/spot.json").unlink()
+    hand.drop("spot.json", hand.document("Other one"))
+    hand.pass_time(2)
+    assert hand.job("spot").retry_of is None
+
+
+def test_a_retry_by_command_is_the_same_as_dragging(hand: Hand) -> None:
+    old = _failed(hand, tags=["x"])
+    hand.control.retry(old, by="a test")
+    hand.pass_time(5)
+
+    job = hand.job("spot")
+    assert (job.retry_of, job.tags) == (old, ("x",))
+    assert hand.lies("failed/spot/spot.json")
+
+
+def test_a_name_at_the_limit_comes_back_too(hand: Hand) -> None:
+    name = "x" * 245
+    hand.drop(f"{name}.json")
+    hand.pass_time(3)
+    key = hand.keys()[0]
+    hand.start(key)
+    old = hand.fail(key)
+    (hand.root / old.folder).rename(hand.inbox / "back")
+    hand.pass_time(6)
+
+    assert [job.retry_of for job in hand.ledger.live()] == [old.id]
