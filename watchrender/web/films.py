@@ -75,7 +75,7 @@ def output_path(folders: Folders, job: Job, number: int, frame: int | None) -> P
     text = str(job.outputs[number].get("path", ""))
     sequence = _SEQUENCE.search(text)
     if sequence is None and frame is not None:
-        raise Problem(422, "frame is for image sequences; this output is one file")
+        raise Problem(404, "frame is for image sequences; this output is one file")
     if sequence is not None:
         text = text.replace(sequence[0], _frame_name(sequence, frame))
     return _inside(folders, job, text)

@@ -141,11 +141,11 @@ def _cookies(headers: Headers, name: str) -> list[str]:
 class Guard:
     """The three rules before everything else, and our headers on every answer.
 
-    `sign_in` makes the page that a browser without a session gets, with its 401.
+    `sign_in` makes the page that a browser without a session gets, with its 401; it says whether a token was wrong.
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Hosts, sessions: Sessions | None, sign_in: Callable[[Problem], Response]
+        self, app: ASGIApp, *, hosts: Hosts, sessions: Sessions | None, sign_in: Callable[[Problem, bool], Response]
     ) -> None:
         self._app = app
         self._hosts = hosts
@@ -165,7 +165,7 @@ class Guard:
     def _refusal(self, problem: Problem, scope: Scope) -> Response:
         wants_page = "text/html" in Headers(scope=scope).get("accept", "")
         if problem.status == 401 and scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and wants_page:
-            return self._sign_in(problem)
+            return self._sign_in(problem, scope["query_string"] == b"wrong")
         return refuse(problem)
 
     def _objection(self, scope: Scope) -> Problem | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from watchrender.core.failure import Code, Kind
 from watchrender.core.job import Form
@@ -250,6 +250,11 @@ class ManyDone(Answer):
     jobs: list[OneOfMany]
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 80.0 is the whole number 80."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 # -- what we are told ---------------------------------------------------------------------------------------
 
 
@@ -266,11 +271,19 @@ class Selection(Request):
     """Many jobs: by their ids, or all that match a filter. One of the two must be given."""
 
     ids: list[JobId] | None = Field(default=None, min_length=1, max_length=MOST_IDS)
-    state: list[str] | str | None = Field(default=None, description="One state, or several.")
+    state: Annotated[list[str], Field(min_length=1)] | str | None = Field(default=None, description="One, or several.")
     sub: str | None = Field(default=None, max_length=500)
     q: str | None = Field(default=None, min_length=1, max_length=200)
     tag: str | None = Field(default=None, min_length=1, max_length=200)
     code: str | None = Field(default=None, min_length=1, max_length=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nulls(cls, found: Any) -> Any:
+        """A filter that came out empty by mistake must not choose more than was meant."""
+        if isinstance(found, dict) and (nulls := [name for name, value in found.items() if value is None]):
+            raise ValueError(f"{nulls[0]} is null; leave it out")
+        return found
 
     @model_validator(mode="after")
     def _one_way(self) -> Selection:
@@ -283,7 +296,7 @@ class Selection(Request):
 class PriorityChange(Request):
     """A new priority."""
 
-    priority: int = Field(ge=0, le=100, description="0 to 100, higher first.")
+    priority: Annotated[int, BeforeValidator(_whole)] = Field(ge=0, le=100, description="0 to 100, higher first.")
 
 
 class SignIn(Request):

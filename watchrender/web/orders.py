@@ -190,7 +190,7 @@ async def drop(site: Site, request: Request) -> ASGIApp:
     def dropped() -> str:
         with site.keys.lock:  # two with one key at once: the second must find the first's job
             if key is not None and not site.keys.agrees(key, encode(wanted.model_dump())):
-                raise Problem(422, "this Idempotency-Key was used for another job; take a new one for a new job")
+                raise Problem(409, "this Idempotency-Key was used for another job; take a new one for a new job")
             return site.drop(wanted.name, wanted.sub, wanted.job, wanted.settings, key)
 
     job_id = await _done(site, dropped)

@@ -92,9 +92,10 @@ def assets_version() -> str:
 # -- signing in ---------------------------------------------------------------------------------------------
 
 
-def sign_in(problem: Problem) -> Response:
+def sign_in(problem: Problem, wrong: bool) -> Response:
     """What a browser without a session gets: it can load nothing else from here, so all is in this one answer."""
     style = (STATIC / "signin.css").read_text(encoding="utf-8")
+    said = '<p class="wrong" role="alert">That was not the token.</p>' if wrong else ""
     text = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -107,6 +108,7 @@ def sign_in(problem: Problem) -> Response:
 <body>
 <main>
 <h1>watchrender</h1>
+{said}
 <form method="post" action="/api/v1/session">
 <label for="token">Token of this server</label>
 <input id="token" name="token" type="password" required autocomplete="current-password" autofocus>

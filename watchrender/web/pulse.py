@@ -92,7 +92,7 @@ class Pulse:
         """For as long as the loop runs: look, tell, and cut off readers that are stuck."""
         while True:
             now = time.monotonic()
-            if self.service_due or now - self._looked_at >= SERVICE_SECONDS:
+            if self.service_due or now - self._looked_at >= self._rest():
                 self.service_due = False
                 self._look()
             if self.queue_due and now - self._queue_at >= QUEUE_SECONDS and self._hub.readers:
@@ -101,6 +101,10 @@ class Pulse:
                 await self._tell_queue()
             self._hub.cut_the_stuck(STUCK_SECONDS)
             await asyncio.sleep(_TURN_SECONDS)
+
+    def _rest(self) -> float:
+        """How long a look is good for: at the start things change fast."""
+        return 2 * _TURN_SECONDS if self._document.get("state") == "starting" else SERVICE_SECONDS
 
     async def _tell_queue(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,18 +151,26 @@ async def output(site: Site, request: Request) -> ASGIApp:
 
 
 async def thumbnail(site: Site, request: Request) -> ASGIApp:
-    Parameters(request, ())
-    found = await site.job(request.path_params["id"])
-    return await _film(site, request, found, lambda: films.preview_path(site.folders, found, "thumbnail"))
+    return await _preview(site, request, "thumbnail")
 
 
 async def contact(site: Site, request: Request) -> ASGIApp:
+    return await _preview(site, request, "contact")
+
+
+async def _preview(site: Site, request: Request, kind: str) -> ASGIApp:
     Parameters(request, ())
     found = await site.job(request.path_params["id"])
-    return await _film(site, request, found, lambda: films.preview_path(site.folders, found, "contact"))
+    try:
+        return await _film(site, request, found, lambda: films.preview_path(site.folders, found, kind))
+    except Problem as problem:
+        if problem.status != 410:
+            raise
+        # Not every film gets one, so nothing was promised that is gone now.
+        raise Problem(404, f"there is no {kind} of {found.key}") from None
 
 
-async def _film(site: Site, request: Request, found: Job, where: Any) -> ASGIApp:
+async def _film(site: Site, request: Request, found: Job, where: Callable[[], Path]) -> ASGIApp:
     def looked() -> tuple[Path, films.Found]:
         path = where()
         return path, films.look(path)
@@ -169,5 +178,5 @@ async def _film(site: Site, request: Request, found: Job, where: Any) -> ASGIApp
     try:
         path, file = await site.share(looked)
     except films.Gone:
-        raise Problem(410, f"that file of {found.key} is not there (any more)") from None
+        raise Problem(410, f"that file of {found.key} is not there any more") from None
     return films.Film(site.share, file, request, name=os.path.basename(path))
