@@ -1,4 +1,4 @@
-"""Commands for whoever sets a machine up: doctor, notify test."""
+"""Commands for whoever sets a machine up: doctor, notify test, service install, uninstall and status."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from watchrender.cli.common import (
 
 if TYPE_CHECKING:
     from watchrender.config import Config
+    from watchrender.install.plan import Manager, Plan
     from watchrender.install.report import Line
+    from watchrender.spool.folders import Folders
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
     app.add_typer(_notify, name="notify")
+    app.add_typer(_service, name="service")
 
 
 def doctor(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
@@ -118,4 +121,166 @@ def notify_test(
     if as_json:
         print_json(answers)
     if not all(answer["ok"] for answer in answers):
+        raise typer.Exit(int(Exit.NO))
+
+
+_service = typer.Typer(help="Start the service by itself from now on.", no_args_is_help=True)
+
+NameOption = Annotated[str, typer.Option("--name", help="The service's name; one for each hot folder.")]
+SystemOption = Annotated[bool, typer.Option("--system", help="Linux: a unit of the system instead of this user's.")]
+
+
+@_service.callback()
+def _service_group() -> None:
+    """Start the service by itself from now on."""
+
+
+@_service.command("install")
+def service_install(
+    context: typer.Context,
+    name: NameOption = "watchrender",
+    show: Annotated[bool, typer.Option("--print", help="Show what would be written and run; do nothing.")] = False,
+    system: SystemOption = False,
+    user: Annotated[str | None, typer.Option("--user", help="With --system: who renders.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install in spite of what speaks against it.")] = False,
+    test: Annotated[bool, typer.Option("--test/--no-test", help="End with a test of the whole line.")] = True,
+    test_job: Annotated[
+        Path | None, typer.Option("--test-job", metavar="FILE", help="A job of your own to render as the test.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Start the service now and at every log-on, in this user's own session, and test it."""
+    from watchrender.install import installer, selftest
+    from watchrender.install.plan import check_name, left_behind, make_plan
+    from watchrender.install.run import CommandFailed
+    from watchrender.spool.folders import Folders
+
+    loaded, source = load_config(context, config), config_path(context, config)
+    if source is None:
+        leave(Exit.FIX, "a service needs a configuration file: make one with `watchrender init DIR`")
+    if wrong := check_name(name):
+        leave(Exit.FIX, wrong)
+    if test_job is not None and not test_job.exists():
+        leave(Exit.FIX, f"--test-job: {test_job} is not there")
+    manager = installer.manager_of(system=system)
+    plan = make_plan(loaded, source, name=name, user=user)
+    if show:
+        _print_plan(manager, plan)
+        return
+    folders = Folders(Path(loaded.root), loaded.folders)
+    _refuse(loaded, source, manager, plan, folders, system=system, force=force)
+    try:
+        installer.install(manager, plan, typer.echo)
+    except CommandFailed as error:
+        leave(Exit.NO, str(error))
+    well = True
+    for line in selftest.looks(loaded, folders, test_job, seconds=loaded.limits.render) if test else ():
+        _show(line)
+        well = well and line.cure is None
+    for hint in manager.hints(name):
+        typer.echo(f"note: {hint}")
+    if lost := left_behind(os.environ):
+        typer.echo(f"note: the service will not have these variables of your shell: {', '.join(lost)}")
+    if test and test_job is None and well:
+        typer.echo(
+            "note: After Effects itself has not rendered yet: `watchrender submit FILE --wait` with a job of yours"
+        )
+    if not well:
+        raise typer.Exit(int(Exit.NO))
+
+
+def _print_plan(manager: Manager, plan: Plan) -> None:
+    data = manager.text(plan)
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    typer.echo(f"# {manager.file(plan.name)}\n{text.rstrip()}\n")
+    for command in manager.install_commands(plan.name):
+        typer.echo(f"# {' '.join(command)}")
+
+
+def _refuse(
+    config: Config, source: Path, manager: Manager, plan: Plan, folders: Folders, *, system: bool, force: bool
+) -> None:
+    """Leave where something speaks against an installation, unless it is forced."""
+    from watchrender.install import doctor as doctors
+    from watchrender.install import installer
+    from watchrender.install.presence import alive
+    from watchrender.install.report import Level
+    from watchrender.install.session import this_session
+
+    refused = installer.objections(this_session(), system=system, user=plan.user)
+    if refused and not force:
+        leave(Exit.FIX, "\n".join(refused) + "\n(--force installs it all the same)")
+    found = [line for line in doctors.examine(config, source=source) if line.level is not Level.OK]
+    for line in found:
+        _show(line)
+    if any(line.level is Level.FAIL for line in found) and not force:
+        leave(Exit.NO, "not installed: mend what fails first (or --force)")
+    beat = alive(folders.status / "service.json")
+    if beat is not None and not manager.standing(plan.name).running:
+        leave(
+            Exit.TAKEN,
+            f"watchrender on {beat.get('host')} (process {beat.get('pid')}) serves {folders.root} already:"
+            " end it with `watchrender stop`, then `watchrender resume` after the installation",
+        )
+
+
+@_service.command("uninstall")
+def service_uninstall(
+    context: typer.Context, name: NameOption = "watchrender", system: SystemOption = False, config: ConfigOption = None
+) -> None:
+    """End the service, the running render put back in the queue, and start it no more. Jobs and films stay."""
+    from watchrender.install import installer
+    from watchrender.install.run import CommandFailed
+    from watchrender.spool.folders import Folders
+
+    loaded = load_config(context, config)
+    manager = installer.manager_of(system=system)
+    try:
+        was = installer.uninstall(manager, name, Folders(Path(loaded.root), loaded.folders), typer.echo)
+    except CommandFailed as error:
+        leave(Exit.NO, str(error))
+    if not was:
+        leave(Exit.NO, f"{name} is not installed ({manager.file(name)} is not there)")
+
+
+@_service.command("status")
+def service_status(
+    context: typer.Context,
+    name: NameOption = "watchrender",
+    system: SystemOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Is it installed, and does it serve? Exit code 1 if it does not."""
+    from watchrender.install import installer
+    from watchrender.install.presence import alive
+    from watchrender.spool.folders import Folders
+
+    loaded = load_config(context, config)
+    manager = installer.manager_of(system=system)
+    standing = manager.standing(name)
+    beat = alive(Folders(Path(loaded.root), loaded.folders).status / "service.json")
+    keys = ("host", "pid", "version", "state", "started_at", "why")
+    serving = None if beat is None else {key: beat.get(key) for key in keys}
+    if as_json:
+        print_json(
+            {
+                "name": name,
+                "manager": manager.name,
+                "file": str(manager.file(name)),
+                **vars(standing),
+                "serving": serving,
+            }
+        )
+    else:
+        where = manager.file(name)
+        typer.echo(f"installed:  {f'{manager.name}, {where}' if standing.installed else 'no'}")
+        if standing.installed:
+            typer.echo(f"at log-on:  {'yes' if standing.starts_by_itself else 'no'}")
+            typer.echo(f"{manager.name}: {standing.words or 'does not answer'}")
+        who = "no" if serving is None else f"{serving['state']}, process {serving['pid']} on {serving['host']}"
+        typer.echo(f"serves:     {who}")
+        if serving is not None and serving["why"]:
+            typer.echo(f"why:        {serving['why']}")
+    if serving is None:
         raise typer.Exit(int(Exit.NO))
