@@ -177,6 +177,10 @@ class Preparer:
             return judged.waiting_for
         return self._prepare(job, judged)
 
+    def judged_now(self, job: Job) -> Judged | Failure:
+        """A queued job as it would be taken now. Changes nothing. Raises OSError."""
+        return self._judge_again(job)
+
     def _judge_again(self, job: Job) -> Judged | Failure:
         source = self.folders.source(job)
         data = None

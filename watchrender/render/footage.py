@@ -26,6 +26,7 @@ from watchrender import disk
 from watchrender.core import paths
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.policy import FOOTAGE_TYPES, said, sources_of
+from watchrender.render.ahead import Ahead, copyable
 from watchrender.render.fetch import Fetcher, link_or_copy
 
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
@@ -97,12 +98,14 @@ class Footage:
         *,
         fetcher: Fetcher | None = None,
         data_limit: int = 64 * 1024 * 1024,
+        ahead: Ahead | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.work_dir = work_dir
         self._fetcher = fetcher
         self._data_limit = data_limit
+        self.ahead = ahead
         self._clock, self._wall = clock, wall
         self._memory: dict[str, Sighting] = {}
         self._lock = threading.Lock()
@@ -141,6 +144,36 @@ class Footage:
 
         `environment` are the names of the variables nexrender will have, which it would fill into paths.
         """
+        ahead = self.ahead
+        if ahead is None:
+            return self._bring(document, resolved, links, folder, environment, windows, stop)
+        with ahead.taking(files=resolved.values(), links=links.values(), stop=stop):
+            return self._bring(document, resolved, links, folder, environment, windows, stop)
+
+    def bring_ahead(
+        self,
+        document: Mapping[str, Any],
+        *,
+        resolved: Mapping[str, Path],
+        links: Mapping[str, str],
+        stop: Callable[[], bool],
+    ) -> None:
+        """Bring near what an admitted job that is still queued will need. Nothing is promised."""
+        if self.ahead is not None:
+            holders = {path: holder for path, _, holder in sources_of(document)}
+            files = [file for path, file in resolved.items() if copyable(holders.get(path, {}), FOOTAGE_TYPES)]
+            self.ahead.bring(files=files, links=links.values(), stop=stop)
+
+    def _bring(
+        self,
+        document: Mapping[str, Any],
+        resolved: Mapping[str, Path],
+        links: Mapping[str, str],
+        folder: Path,
+        environment: Collection[str] | None,
+        windows: bool,
+        stop: Callable[[], bool],
+    ) -> dict[str, str] | Failure:
         ready: dict[str, str] = {}
         for number, (path, src, holder) in enumerate(sources_of(document)):
             stem = "t" if path == "template.src" else f"a{number:02d}"
@@ -148,7 +181,9 @@ class Footage:
             file: Path | Failure | None
             if path in resolved:
                 file = resolved[path]
-                if paths.needs_copy(str(file), windows=windows, environment=environment, in_script=in_script):
+                if self.ahead and copyable(holder, FOOTAGE_TYPES) and (near := self.ahead.near(file, folder, stem)):
+                    file = near
+                elif paths.needs_copy(str(file), windows=windows, environment=environment, in_script=in_script):
                     file = hand_over(file, folder, stem, path=path)
             elif path in links:
                 file = self._fetch(links[path], folder, stem, path, stop)
