@@ -305,6 +305,24 @@ def test_too_little_room_fails_and_little_room_warns(line: Line) -> None:
     assert next(doctor.space(case(line))).level is Level.FAIL
 
 
+def test_what_retention_would_remove_is_told_and_stays(line: Line) -> None:
+    line.change(retention={"done": "1d"})
+    folder = line.root / "done" / "old"
+    folder.mkdir(parents=True)
+    said = {
+        "schema": "watchrender.status/1",
+        "id": "1" * 26,
+        "state": "completed",
+        "finished_at": "2020-01-01T00:00:00Z",
+    }
+    (folder / "old.status.json").write_text(json.dumps(said), encoding="utf-8")
+    for path in (folder / "old.status.json", folder):
+        os.utime(path, (0, 0))
+
+    assert "would remove 1 job folder" in by_name(doctor.keeping(case(line)))["retention"].words
+    assert folder.is_dir()
+
+
 def test_a_ledger_of_a_newer_version_fails_and_is_left_alone(line: Line) -> None:
     folder = line.home / "state" / "ledger"
     folder.mkdir(parents=True)

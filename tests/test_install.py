@@ -170,8 +170,8 @@ def test_the_agent_lives_in_the_users_session_and_is_not_slowed_down(tmp_path: P
 
 def test_its_keys_are_keys_that_launchd_knows_and_of_the_right_kind(tmp_path: Path) -> None:
     known = {
-        "Label": str, "ProgramArguments": list, "WorkingDirectory": str, "EnvironmentVariables": dict, "RunAtLoad": bool,
-        "KeepAlive": dict, "ThrottleInterval": int, "ProcessType": str, "LimitLoadToSessionType": str,
+        "Label": str, "ProgramArguments": list, "WorkingDirectory": str, "EnvironmentVariables": dict,
+        "RunAtLoad": bool, "KeepAlive": dict, "ThrottleInterval": int, "ProcessType": str, "LimitLoadToSessionType": str,
         "ExitTimeOut": int, "StandardOutPath": str, "StandardErrorPath": str,
     }  # fmt: skip
 
@@ -194,7 +194,7 @@ BOOLEAN, TEXT, DURATION = "true|false", ".+", r"P(\d+D)?(T(\d+H)?(\d+M)?(\d+S)?)
 #: What may stand in a task, after the published schema: `all` in any order, each at most once; a list is a sequence.
 SCHEMA: dict[str, Any] = {
     "Task": {"RegistrationInfo", "Triggers", "Settings", "Data", "Principals", "Actions"},
-    "RegistrationInfo": {"URI", "SecurityDescriptor", "Source", "Date", "Author", "Version", "Description", "Documentation"},
+    "RegistrationInfo": {"URI", "Source", "Date", "Author", "Version", "Description", "Documentation"},
     "Triggers": {"LogonTrigger"},
     "LogonTrigger": ["Enabled", "StartBoundary", "EndBoundary", "Repetition", "ExecutionTimeLimit", "UserId", "Delay"],
     "Principals": {"Principal"},

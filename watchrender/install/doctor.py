@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import psutil
 
 from watchrender import __version__, disk
 from watchrender.config import Config, cautions, default_state_dir, is_loopback
+from watchrender.core import clock
 from watchrender.core.failure import CATALOGUE, Code
+from watchrender.core.states import OVER
 from watchrender.install import machine
 from watchrender.install.presence import alive
 from watchrender.install.report import Line, bad, ok, warn, within
 from watchrender.install.share import Measured, measure, trial_folder
 from watchrender.ledger.storage import NewerLedger, read
+from watchrender.retention import expired, in_words
 from watchrender.spool.folders import Folders
 from watchrender.spool.volume import Volume, free_bytes, volume_of
 
@@ -96,7 +100,7 @@ def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Itera
 
 
 def _of_the_case(case: Case) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
-    looks = (settings, token, notify, state, root, folders, renames, share, space, service)
+    looks = (settings, token, notify, state, root, folders, renames, share, space, keeping, service)
     return [(look.__name__, partial(look, case)) for look in looks]
 
 
@@ -295,6 +299,30 @@ def space(case: Case) -> Iterator[Line]:
             yield warn("space", f"{words}; below {_gib(need)} the queue waits", "Free some, or set retention.done.")
         else:
             yield ok("space", words)
+
+
+def keeping(case: Case) -> Iterator[Line]:
+    """What the terms of `retention` would remove now: a dry run."""
+    keep, places = case.config.retention, case.folders
+    live = _live_ids(case.state_dir / "ledger" / "state.json")
+    terms = (("done", keep.done, (places.done,)), ("failed", keep.failed, (places.failed, places.cancelled)))
+    for name, seconds, tops in terms:
+        if seconds is None:
+            continue
+        before = clock.stamp(datetime.now(UTC) - timedelta(seconds=seconds))
+        found = list(expired(tops, before, live.__contains__))
+        words = f"would remove {in_words(found)}" if found else "removes nothing now"
+        yield ok("retention", f"retention.{name} {words}")
+    if keep.done is None and keep.failed is None:
+        yield ok("retention", "job folders are kept for ever; films are for people to move or remove")
+
+
+def _live_ids(path: Path) -> set[str]:
+    """The jobs that are not over, as the record tells."""
+    if not path.parent.is_dir():
+        return set()
+    over = {str(state) for state in OVER}
+    return {str(record["id"]) for record in read(path).get("jobs", {}).values() if record.get("state") not in over}
 
 
 # ------------------------------------------------------------------------------------------------------------- service
