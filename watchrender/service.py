@@ -102,6 +102,7 @@ class Service:
     def run(self) -> int:
         """The whole life. Returns the exit code: 0, or 4 where another service serves this root. Raises
         `CannotStart`."""
+        self._catch_signals()  # a stop that comes while we start is a stop, too
         folders = self.folders = Folders(self.root, self.config.folders)
         if not self.root.is_dir():
             raise CannotStart(f"root: {self.root} is not there; make it, or mount the share, then start again")
@@ -148,7 +149,6 @@ class Service:
             logger.warning("the record: {}", warning)
         try:
             self._build()
-            self._catch_signals()
             self._make_ready()
             self._start_views()
         except BaseException:

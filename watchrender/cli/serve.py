@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(context: typer.Context, config: ConfigOption = None) -> None:
     """Serve the hot folder, in the foreground, until stopped."""
+    _leave_when_asked()
     loaded = load_config(context, config)
     from watchrender.service import CannotStart, Service
 
@@ -25,6 +26,17 @@ def run(context: typer.Context, config: ConfigOption = None) -> None:
     except CannotStart as error:
         leave(Exit.FIX, str(error))
     raise typer.Exit(code)
+
+
+def _leave_when_asked() -> None:
+    """Until the service has taken over the signals there is nothing to put back: a stop is simply the end."""
+    import signal
+
+    def leave_now(_number: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave_now)
 
 
 def demo(
