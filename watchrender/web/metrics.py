@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _RENDER_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 24 * 3600)
+_WAIT_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600)
 
 
 class Counted:
@@ -34,31 +35,58 @@ class Counted:
             ("state", "code"),
             registry=self.registry,
         )
-        self.tries = Counter(
-            "watchrender_attempts_failed",
-            "Tries that failed since the start, by error code.",
+        self.failures = Counter(
+            "watchrender_failures",
+            "Tries that failed, and jobs that were refused, since the start, by error code.",
             ("code",),
             registry=self.registry,
         )
-        self.seconds = Histogram(
-            "watchrender_job_seconds",
-            "From the start of a job's first render to its end, by state.",
-            ("state",),
+        self.attempts = Counter(
+            "watchrender_attempts",
+            "Tries that ended since the start, by result: completed or failed.",
+            ("result",),
+            registry=self.registry,
+        )
+        self.render_seconds = Histogram(
+            "watchrender_render_seconds",
+            "From the start of a try to its end, by result.",
+            ("result",),
             buckets=_RENDER_SECONDS,
             registry=self.registry,
         )
+        self.wait_seconds = Histogram(
+            "watchrender_wait_seconds",
+            "From the queue to the start of the first render.",
+            buckets=_WAIT_SECONDS,
+            registry=self.registry,
+        )
+        for result in ("completed", "failed"):
+            self.attempts.labels(result)  # a rate needs the zero
+        self.finished.labels("completed", "")
 
     def heard(self, change: Change) -> None:
         job, before = change.job, change.before
         if change.progress or before is None:
             return
-        for attempt in job.attempts[len(before.attempts) :]:
-            self.tries.labels(_code(attempt.get("error"))).inc()
+        tries = job.attempts[len(before.attempts) :]
+        for attempt in tries:
+            self._tried(attempt)
+        if job.launches == 1 and before.launches == 0 and job.queued_at and job.started_at:
+            self.wait_seconds.observe(max(0.0, clock.seconds_between(job.queued_at, job.started_at)))
         if job.over and not before.over:
             self.finished.labels(str(job.state), _code(job.error)).inc()
-            if job.started_at and job.finished_at:
-                took = clock.seconds_between(job.started_at, job.finished_at)
-                self.seconds.labels(str(job.state)).observe(max(0.0, took))
+            if job.state is State.FAILED and not tries:
+                self.failures.labels(_code(job.error)).inc()
+
+    def _tried(self, attempt: Mapping[str, Any]) -> None:
+        error = attempt.get("error")
+        result = "failed" if error else "completed"
+        self.attempts.labels(result).inc()
+        if error:
+            self.failures.labels(_code(error)).inc()
+        if attempt.get("started_at") and attempt.get("finished_at"):
+            took = clock.seconds_between(str(attempt["started_at"]), str(attempt["finished_at"]))
+            self.render_seconds.labels(result).observe(max(0.0, took))
 
 
 def _code(error: Mapping[str, Any] | None) -> str:
@@ -100,7 +128,10 @@ class _Now(Collector):
         yield _gauge("watchrender_queue_depth", "Jobs that are queued.", ledger.counts[State.QUEUED])
         oldest = min((job.queued_at or job.created_at for job in ledger.queue()), default=None)
         age = clock.seconds_between(oldest, ledger.stamp()) if oldest else 0.0
-        yield _gauge("watchrender_queue_oldest_seconds", "Age of the job that has been queued longest.", max(0.0, age))
+        yield _gauge("watchrender_oldest_queued_seconds", "Age of the job that has been queued longest.", max(0.0, age))
+        speeds = [job.progress.fps for job in ledger.begun() if job.state is State.RENDERING and job.progress]
+        fps = sum(speed for speed in speeds if speed is not None)
+        yield _gauge("watchrender_frames_per_second", "Frames that are rendered now; 0 when nothing renders.", fps)
 
     def _service(self) -> Iterator[Metric]:
         gate, document = self._site.gate, self._document
@@ -115,7 +146,7 @@ class _Now(Collector):
             "watchrender_scan_seconds", "How long the last look at the inbox took.", health.get("scan_seconds")
         )
         yield _gauge("watchrender_scan_age_seconds", "Since the last look at the inbox.", health.get("scan_age"))
-        free = GaugeMetricFamily("watchrender_free_bytes", "Free space, by place.", labels=["place"])
+        free = GaugeMetricFamily("watchrender_disk_free_bytes", "Free space, by place.", labels=["place"])
         places = health.get("free_bytes")
         for place, number in places.items() if isinstance(places, Mapping) else ():
             if number is not None:
