@@ -65,6 +65,8 @@ RECENT_LIMIT = 20
 HOUSE_SECONDS = 60.0
 #: What a disk refused, or a fault of our own cut off, is begun anew after so long.
 AGAIN_SECONDS = 2.0
+#: How long a second signal waits for what it has ended.
+AT_ONCE_SECONDS = 15.0
 #: A fetched source may be so large, and take so long.
 FETCH_BYTES = 64 * 2**30
 FETCH_SECONDS = 4 * 3600.0
@@ -523,16 +525,14 @@ class Service:
         lets_finish = self.config.shutdown == "finish" and not self.gate.put_back
         patience = 10 * 86400.0 if lets_finish else self.config.limits.terminate_grace + 30
         deadline = time.monotonic() + patience
-        signals = self._signals
+        at_once = False
         while not self.worker.stop(0.2) and time.monotonic() < deadline:
             self._look_for_foreign()
-            if self._signals > max(signals, 1):
+            if self._signals >= 2 and not at_once:
                 logger.warning("ending at once")
                 self.worker.end_at_once()
-                deadline = min(deadline, time.monotonic() + 15)
-                signals = 10**9
-            elif self._signals > signals:
-                signals = self._signals
+                deadline = min(deadline, time.monotonic() + AT_ONCE_SECONDS)
+                at_once = True
         self.ahead.stop()
         self.warm.close()
         self.closer.turn()
