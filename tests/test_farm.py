@@ -38,7 +38,9 @@ def farm(packages: Path, tmp_path: Path) -> Iterator[Farm]:
 
 
 @pytest.fixture
-def line(farm: Farm, tmp_path: Path) -> Iterator[Line]:
+def line(farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    monkeypatch.setattr("watchrender.farm.REST_SECONDS", 0.1)
+    monkeypatch.setattr("watchrender.worker.BUSY_SECONDS", 0.1)
     made = Line(
         tmp_path,
         engine="nexrender-server",

@@ -193,8 +193,10 @@ class Farm(Worker):
     # -- handing over ---------------------------------------------------------------------------------------
 
     def _next(self) -> Job | None:
-        """The next job, if there is room for it: few are handed over, so that a late urgent one goes first."""
-        if len(self._flights) >= self._most or (self._gate.waiting() and self._flights):
+        """The next job, if there is room for it: few are handed over, so that a late urgent one goes first; and films
+        that come back faster than they can be looked into do not pile up."""
+        is_full = len(self._flights) >= self._most or len(self._landings) >= self._most
+        if is_full or (self._gate.waiting() and self._flights):
             return None
         return super()._next()
 
