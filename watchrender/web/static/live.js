@@ -1,124 +1,298 @@
-// The dashboard: one stream in, orders out.
+// The dashboard: follows the stream, sends orders, and says when what it shows is out of date.
 
-import { html, render, useEffect, useState } from "./html.js";
-import { empty, isOver, take } from "./jobs.js";
+import { html, render } from "./html.js";
+import { NO_FILTER, empty, isFiltered, merge, take } from "./jobs.js";
+import { plural } from "./words.js";
 import { Page } from "./views.js";
 
-const STALE = 15000;
-const API = "api/v1";
-const PLAYED = /\.(mp4|m4v|webm|mov)$/i;
+const SILENT_MS = 15000; // the service says something every 5 seconds
+const FALL_BACK_AFTER = 3; // WebSockets that said nothing: something between cuts them, events get through
+const state = empty();
+const selected = new Set();
+const notices = [];
+let question = null;
+let said = "";
+let stale = "";
+let hours = null;
+let skew = 0; // the server's clock before ours, in ms
+let numbers = 0;
 
-function App() {
-  const [state, setState] = useState(empty());
-  const [now, setNow] = useState(Date.now());
-  const [heard, setHeard] = useState(Date.now());
-  const [broken, setBroken] = useState(false);
-  const [said, setSaid] = useState("");
-  const [route, setRoute] = useState(routeOf());
-  const [hours, setHours] = useState([]);
+// -- drawing -------------------------------------------------------------------------------------------------
 
-  useEffect(() => listen(setState, setHeard, setBroken), []);
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    const follow = () => setRoute(routeOf());
-    window.addEventListener("hashchange", follow);
-    return () => { clearInterval(timer); window.removeEventListener("hashchange", follow); };
-  }, []);
-  const over = (state.counts.completed ?? 0) + (state.counts.failed ?? 0);
-  useEffect(() => { ask("GET", "throughput").then((found) => setHours(found.hours), () => {}); }, [over]);
+let asked = false;
 
-  const stale = broken || now - heard > STALE;
-  const banner = stale ? "No word from the service: what you see is old. Trying again by itself." : said;
-  const page = useJob(route, state);
-  const signOut = document.body.dataset.signedIn
-    && html`<button onClick=${() => ask("DELETE", "session").then(() => location.reload())}>Sign out</button>`;
-  return html`<${Page} state=${state} now=${now} banner=${banner} act=${orders(setSaid)} route=${page} tools=${signOut}
-    throughput=${hours} filmOf=${filmOf} thumbnailOf=${thumbnailOf} />`;
+function draw() {
+  if (asked) return;
+  asked = true;
+  const soon = document.hidden ? (then) => setTimeout(then, 500) : requestAnimationFrame;
+  soon(() => {
+    asked = false;
+    render(html`<${Page} page=${page()} />`, document.getElementById("page"));
+  });
 }
 
-function listen(setState, setHeard, setBroken) {
-  let known = empty();
-  let pending = false;
-  const show = () => { pending = false; setState({ ...known }); setHeard(Date.now()); };
-  const source = new EventSource(`${API}/events`);
-  const hear = (event) => {
-    known = take(known, JSON.parse(event.data));
-    setBroken(false);
-    if (!pending) { pending = true; requestAnimationFrame(show); setTimeout(() => pending && show(), 250); }
+function page() {
+  const jobUrl = (job, rest) => `/api/v1/jobs/${job.id}/${rest}`;
+  return {
+    state, selected, notices, question, said, stale, hours, act, setFilter,
+    now: Date.now() + skew,
+    filter: route().filter,
+    route: route(),
+    toggle: (id) => (selected.has(id) ? selected.delete(id) : selected.add(id), draw()),
+    select: (jobs, on) => (jobs.forEach((job) => (on ? selected.add(job.id) : selected.delete(job.id))), draw()),
+    clearSelected: () => (selected.clear(), draw()),
+    thumbnail: (job) => (job.outputs?.length ? jobUrl(job, "thumbnail") : null),
+    contact: (job) => (job.state === "completed" ? jobUrl(job, "contact") : null),
+    output: (job, number) => jobUrl(job, `outputs/${number}`),
+    logOf: (job) => jobUrl(job, "log"),
   };
-  for (const type of ["snapshot", "job", "progress", "queue", "service"]) source.addEventListener(type, hear);
-  source.onerror = () => setBroken(true);
-  source.onopen = () => { setBroken(false); setHeard(Date.now()); };
-  const revive = setInterval(() => {
-    if (source.readyState === EventSource.CLOSED) location.reload();
-  }, 5000);
-  return () => { clearInterval(revive); source.close(); };
 }
 
-function routeOf() {
-  const found = /^#\/job\/([0-9A-Za-z]{26})$/.exec(location.hash);
-  return found ? found[1] : null;
+function route() {
+  const [path, query] = (location.hash.slice(1) || "/").split("?");
+  const found = new URLSearchParams(query ?? "");
+  const filter = Object.fromEntries(Object.keys(NO_FILTER).map((key) => [key, found.get(key) ?? ""]));
+  return { job: path.startsWith("/job/") ? path.slice(5) : null, filter };
 }
 
-// The job page asks for what the stream does not carry.
-function useJob(id, state) {
-  const [extra, setExtra] = useState({});
-  const streamed = id && state.jobs.get(id);
-  const stamp = streamed ? `${streamed.updated_at} ${Math.floor((streamed.progress?.percent ?? 0) / 5)}` : "";
-  useEffect(() => {
-    if (!id) return undefined;
-    let gone = false;
-    const keep = (name) => (found) => gone || setExtra((before) => ({ ...before, id, [name]: found }));
-    ask("GET", `jobs/${id}`).then(keep("job"), () => keep("job")(null));
-    ask("GET", `jobs/${id}/settings`).then((found) => keep("settings")(found.settings), () => {});
-    ask("GET", `jobs/${id}/document`).then((found) => keep("document")(found.document), () => {});
-    text(`jobs/${id}/log?tail=400`).then(keep("log"), () => {});
-    return () => { gone = true; };
-  }, [id, stamp]);
-  if (!id) return null;
-  const mine = extra.id === id ? extra : {};
-  const job = streamed ?? mine.job;
-  return { ...mine, job, contact: job && job.state === "completed" ? `${API}/jobs/${id}/contact` : null };
+let searching = null;
+
+function setFilter(filter) {
+  const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+  history.replaceState(null, "", isFiltered(filter) ? `#/?${query}` : "#/");
+  draw();
+  clearTimeout(searching);
+  if (isFiltered(filter)) searching = setTimeout(() => act.more(""), 300);
 }
+
+function say(text) {
+  said = text;
+  draw();
+}
+
+function notice(text, kind = "bad") {
+  const id = ++numbers;
+  notices.push({ id, text, kind });
+  if (notices.length > 5) notices.shift();
+  draw();
+  if (kind !== "bad") setTimeout(() => act.dismiss(id), 6000);
+}
+
+// -- asking the server ---------------------------------------------------------------------------------------
 
 async function ask(method, path, body) {
-  const options = { method, headers: { accept: "application/json" } };
-  if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers["content-type"] = "application/json";
+  let answer;
+  try {
+    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    return { failed: "the service does not answer" };
   }
-  const answer = await fetch(`${API}/${path}`, options);
-  if (answer.status === 401) location.reload();
-  const type = answer.headers.get("content-type") ?? "";
-  const found = type.includes("json") ? await answer.json() : null;
-  if (!answer.ok) throw new Error(found?.detail ?? `the service says ${answer.status}`);
-  return found;
+  if (answer.status === 401) location.reload(); // the session is over: the form to sign in comes instead
+  const kind = answer.headers.get("content-type") ?? "";
+  const found = kind.includes("json") ? await answer.json().catch(() => ({})) : { text: await answer.text() };
+  return answer.ok ? found : { ...found, failed: found.detail ?? `${answer.status} ${answer.statusText}` };
 }
 
-async function text(path) {
-  const answer = await fetch(`${API}/${path}`);
-  if (!answer.ok) throw new Error(String(answer.status));
-  return answer.text();
+function confirmed(title, text, yes, no = "Leave it") {
+  return new Promise((resolve) => {
+    const before = document.activeElement;
+    question = {
+      title, text, yes, no,
+      answer: (answer) => {
+        question = null;
+        draw();
+        before?.focus?.();
+        resolve(answer);
+      },
+    };
+    draw();
+  });
 }
 
-function orders(setSaid) {
-  const tell = (promise) => promise.then(() => setSaid(""), (error) => setSaid(error.message));
-  return {
-    job: (id, verb) => tell(ask("POST", `jobs/${id}/${verb}`)),
-    many: (ids, verb) => tell(ask("POST", `jobs/${verb}`, { ids })),
-    prioritize: (id, priority) => tell(ask("PATCH", `jobs/${id}`, { priority })),
-    queue: (verb) => tell(ask("POST", `queue/${verb}`)),
-    log: (id, lines) => text(`jobs/${id}/log?tail=${lines}`),
+const DONE = { cancel: "cancelled", hold: "held", release: "released", retry: "dropped into the inbox again" };
+
+async function one(what, job) {
+  if (what === "cancel") {
+    const runs = job.state === "rendering";
+    const text = runs ? "It renders now; what is rendered of it so far is thrown away." : "It leaves the queue and goes to the folder for cancelled jobs.";
+    if (!(await confirmed(`Cancel ${job.job}?`, text, "Cancel the job"))) return;
+  }
+  const found = await ask("POST", `/api/v1/jobs/${job.id}/${what}`);
+  if (found.failed) return notice(found.failed);
+  if (found.id) take(state, { type: "job", data: found });
+  say(`${job.job} ${found.cancel_requested && found.state === "rendering" ? "is being ended" : DONE[what]}`);
+}
+
+async function many(what, jobs) {
+  if (what === "cancel" && !(await confirmed(`Cancel ${plural(jobs.length, "job")}?`, jobs.slice(0, 5).map((job) => job.job).join(", ") + (jobs.length > 5 ? " and others." : "."), `Cancel ${plural(jobs.length, "job")}`))) return;
+  if (what === "retry" && jobs.length > 5 && !(await confirmed(`Try ${plural(jobs.length, "job")} again?`, "Each is dropped into the inbox once more, as a new job.", "Try them again"))) return;
+  const found = await ask("POST", `/api/v1/jobs/${what}`, { ids: jobs.map((job) => job.id) });
+  if (found.failed) return notice(found.failed);
+  selected.clear();
+  const refused = found.jobs.filter((result) => result.status >= 400);
+  if (refused.length) notice(`${plural(refused.length, "job")} could not be ${DONE[what]}: ${refused[0].detail}`);
+  say(`${plural(found.done, "job")} ${DONE[what]}`);
+}
+
+async function queue(what) {
+  const found = await ask("POST", `/api/v1/queue/${what}`);
+  if (found.failed) return notice(found.failed);
+  take(state, { type: "service", data: { ...state.service, ...found } });
+  draw();
+}
+
+const act = {
+  one,
+  many,
+  prioritize: async (jobs, priority) => {
+    if (!Number.isInteger(priority) || priority < 0 || priority > 100) {
+      notice("A priority is a whole number from 0 to 100.");
+      return false;
+    }
+    const answers = await Promise.all(jobs.map((job) => ask("PATCH", `/api/v1/jobs/${job.id}`, { priority })));
+    for (const found of answers) found.failed ? notice(found.failed) : take(state, { type: "job", data: found });
+    say(`priority of ${jobs.length === 1 ? jobs[0].job : plural(jobs.length, "job")} is ${priority}`);
+    return answers.every((found) => !found.failed);
+  },
+  pause: () => queue("pause"),
+  resume: () => queue("resume"),
+  drain: async () => (await confirmed("Drain the queue?", "The running render is finished, then the service ends. What waits stays in the inbox.", "Drain", "Go on")) && queue("drain"),
+  stop: async () => (await confirmed("Stop the service?", "The running render is ended and put back in the queue, and the queue stays paused at the next start.", "Stop", "Go on")) && queue("stop"),
+  signOut: document.body.dataset.signedIn ? async () => (await ask("DELETE", "/api/v1/session"), location.reload()) : null,
+  dismiss: (id) => {
+    const index = notices.findIndex((found) => found.id === id);
+    if (index >= 0) notices.splice(index, 1);
+    draw();
+  },
+  log: async (id, lines) => (await ask("GET", `/api/v1/jobs/${id}/log?tail=${lines}`)).text,
+  settings: (id) => ask("GET", `/api/v1/jobs/${id}/settings`),
+  document: (id) => ask("GET", `/api/v1/jobs/${id}/document`),
+  load: async (id) => {
+    const found = await ask("GET", `/api/v1/jobs/${encodeURIComponent(id)}`);
+    if (found.failed) return found.failed;
+    merge(state, [found]);
+    draw();
+    return null;
+  },
+  more: async (states) => {
+    const { filter } = route();
+    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+    query.set("limit", "200");
+    if (states && !filter.state) query.set("state", states);
+    const key = query.toString();
+    if (state.more?.key === key && state.more.next) query.set("cursor", state.more.next);
+    const found = await ask("GET", `/api/v1/jobs?${query}`);
+    if (found.failed) return notice(found.failed);
+    state.more = { key, next: found.next };
+    merge(state, found.jobs);
+    draw();
+  },
+};
+
+// -- the stream ----------------------------------------------------------------------------------------------
+
+let lastId = null;
+let heardAt = Date.now();
+let tries = 0;
+let unheard = 0;
+let source = null;
+
+function hear(text) {
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return;
+  }
+  heardAt = Date.now();
+  tries = unheard = 0;
+  stale = "";
+  if (message.type === "bye") return;
+  lastId = message.id;
+  skew = Date.parse(message.at) - Date.now();
+  if (message.type === "job") tell(state.jobs.get(message.data.id), message.data);
+  take(state, message);
+  if (message.type === "snapshot") askAgain();
+  draw();
+}
+
+// A snapshot replaces all jobs, those too that were asked for beside the stream.
+function askAgain() {
+  const { job, filter } = route();
+  state.more = null;
+  if (job && !state.jobs.has(job)) act.load(job);
+  if (isFiltered(filter)) act.more("");
+}
+
+function tell(before, after) {
+  if (before && before.state === after.state) return;
+  if (after.state === "rendering") said = `${after.job} renders`;
+  else if (["completed", "failed", "cancelled"].includes(after.state)) said = `${after.job} ${after.state}${after.error ? `: ${after.error.message}` : ""}`;
+}
+
+function connect() {
+  const from = lastId == null ? "" : `?last_event_id=${lastId}`;
+  if (unheard < FALL_BACK_AFTER && "WebSocket" in window) {
+    const address = new URL(`/api/v1/ws${from}`, location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = (source = new WebSocket(address));
+    let told = false;
+    socket.onmessage = (event) => {
+      told = true;
+      hear(event.data);
+    };
+    socket.onclose = () => {
+      if (!told) unheard += 1;
+      lost(socket);
+    };
+    return;
+  }
+  const events = (source = new EventSource(`/api/v1/events${from}`));
+  for (const type of ["snapshot", "job", "progress", "queue", "service", "bye"]) events.addEventListener(type, (event) => hear(event.data));
+  events.onerror = () => {
+    events.close();
+    lost(events);
   };
 }
 
-function filmOf(job) {
-  const index = (job.outputs ?? []).findIndex((output) => PLAYED.test(output.path));
-  return job.state === "completed" && index >= 0 ? `${API}/jobs/${job.id}/outputs/${index}` : null;
+async function lost(which) {
+  if (which !== source) return;
+  source = null;
+  stale = `The connection to the service is lost; this is how it was at ${new Date(heardAt).toLocaleTimeString()}. It is tried again.`;
+  draw();
+  tries += 1;
+  const wait = Math.min(5000, 300 * 2 ** Math.min(tries, 5)) * (0.7 + 0.6 * Math.random());
+  await new Promise((resolve) => setTimeout(resolve, wait));
+  // Whether it is away, or wants us to sign in again, only a plain request tells.
+  const found = await ask("GET", "/healthz");
+  if (!found.failed) {
+    await ask("GET", "/api/v1/status");
+  } else {
+    unheard = 0; // nothing answers at all: that says nothing about WebSockets
+  }
+  connect();
 }
 
-function thumbnailOf(job) {
-  return isOver(job) && job.state === "completed" ? `${API}/jobs/${job.id}/thumbnail` : null;
+setInterval(() => {
+  if (source && Date.now() - heardAt > SILENT_MS) {
+    const silent = source;
+    silent.onclose = silent.onerror = null;
+    silent.close();
+    lost(silent);
+  }
+  draw();
+}, 1000);
+
+async function loadHours() {
+  const found = await ask("GET", "/api/v1/throughput");
+  if (!found.failed) hours = found.hours;
+  draw();
 }
 
-render(html`<${App} />`, document.getElementById("page"));
+addEventListener("hashchange", draw);
+document.addEventListener("visibilitychange", draw);
+setInterval(loadHours, 60000);
+loadHours();
+connect();
+draw();
