@@ -31,6 +31,8 @@ from watchrender.spool.folders import Folders
 
 #: How long a job that could not begin lets others go first.
 REST_SECONDS = 2.0
+#: An attempt that has ended is judged so soon after.
+_JUDGED_WITHIN_SECONDS = 60.0
 #: What a control file or command writes into the history of a job that renders, after the reason.
 _BEING_ENDED = ": the render is being ended"
 #: Errors that one job's names or files can cause while the folders are well.
@@ -62,6 +64,7 @@ class Concluder:
         self._clock = clock
         self._breaker = retry.Breaker()
         self.rest = Rest()
+        self.has_tried: set[str] = set()  # jobs that have tried a closed gate in vain: the others come first
 
     # -- a good end -----------------------------------------------------------------------------------------
 
@@ -69,6 +72,7 @@ class Concluder:
         """A film was rendered and verified: the machine is well."""
         self._breaker.succeeded()
         self._gate.rendered()
+        self.has_tried.clear()
 
     # -- not begun, or ended by us --------------------------------------------------------------------------
 
@@ -144,9 +148,13 @@ class Concluder:
             return
         if attempted is not None:
             self._finisher.keep_for_study(attempted)
+        if (away := self._away(attempted)) is not None:
+            self.put_back(job, away)
+            return
         self._keep_waiting(failure)
         if failure.kind is Kind.ENVIRONMENT:
             self._gate.wait_for(failure)
+            self._let_others_try(job, failure.code)
             self.put_back(job, failure.message)
             return
         if failure.kind is Kind.TRANSIENT and self._machine_at_fault(job, failure, attempted):
@@ -181,6 +189,24 @@ class Concluder:
             cure="This is a fault in watchrender; the log of the service tells where. Please report it.",
         )
         self.failed(job, failure, None)
+
+    def _away(self, attempted: Attempted | None) -> str | None:
+        """Is the root away, or was it during this attempt? Then nothing that it ended with is its own fault."""
+        offline = self._folders.health()
+        if offline is not None:
+            self._gate.wait_for(offline)
+            return offline.message
+        if attempted is None:
+            return None
+        began = self._clock() - attempted.outcome.seconds - _JUDGED_WITHIN_SECONDS
+        if self._gate.waited_since(Code.SHARE_OFFLINE, began):
+            return "the share was away while this job rendered; no try is used"
+        return None
+
+    def _let_others_try(self, job: Job, code: Code) -> None:
+        """What only a render can prove over may be this job's alone: it must not stand before the others for ever."""
+        if code in TRIED_BY_RENDER:
+            self.has_tried.add(job.id)
 
     def _keep_waiting(self, failure: Failure) -> None:
         """A job that was let through to try a closed gate has failed, whatever its words: the next one waits again."""
@@ -254,6 +280,7 @@ class Concluder:
             f"{self._breaker.jobs} different jobs in a row ended with {failure.code}: {line or failure.message}",
         )
         self._gate.wait_for(keep)
+        self._let_others_try(job, keep.code)
         for job_id, count in tries.items():
             self._give_back(job_id, count - (job_id == job.id))
         self.put_back(self._ledger.get(job.id) or job, keep.message)

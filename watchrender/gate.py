@@ -44,6 +44,7 @@ class Gate:
         self._longest = longest_wait
         self._lock = threading.Lock()
         self._waiting: dict[Code, Waiting] = {}
+        self._ended: dict[Code, float] = {}  # when it was last over
         self._tries: dict[Code, int] = {}  # kept until a render succeeds: a look may lie where a quota is full
         self._listeners: list[Callable[[], None]] = []
         self.wake = threading.Event()
@@ -108,6 +109,8 @@ class Gate:
     def clear(self, code: Code, how: str = "") -> None:
         with self._lock:
             known = self._waiting.pop(code, None)
+            if known is not None:
+                self._ended[code] = self._clock()
         if known is not None:
             logger.bind(code=str(code)).info("the queue goes on: {} is over {}", str(code), how)
             self._changed()
@@ -146,6 +149,11 @@ class Gate:
 
     def waiting_since(self) -> dict[str, str]:
         return {str(code): found.since for code, found in list(self._waiting.items())}
+
+    def waited_since(self, code: Code, moment: float) -> bool:
+        """Has the queue waited for this at any time since that moment of the monotonic clock?"""
+        with self._lock:
+            return code in self._waiting or self._ended.get(code, float("-inf")) >= moment
 
     def may_start(self) -> bool:
         """May a render start? While only renders can tell, one is let through each time its look is due."""

@@ -160,7 +160,12 @@ class Worker:
         if not self._gate.may_start() or (self._gate.waiting() and self._delivering):
             return None  # a job that tries a closed gate is judged before the next one tries
         now, stamp = self._clock(), self._ledger.stamp()
-        return self._ledger.first(lambda job: self._may_start(job, now, stamp))
+        tried = self._concluder.has_tried
+        found = self._ledger.first(lambda job: job.id not in tried and self._may_start(job, now, stamp))
+        if found is None and tried:
+            tried.clear()  # each has had its turn at the closed gate
+            found = self._ledger.first(lambda job: self._may_start(job, now, stamp))
+        return found
 
     def _may_start(self, job: Job, now: float, stamp: str) -> bool:
         if job.hold or job.cancel_requested:
