@@ -8,7 +8,8 @@
     NoComp          After Effects' own words for a missing composition
     Full            the words of a full disk License     the words of a missing licence
     Stubborn        as Slow, and ignores SIGTERM
-Every start is a line in the file that FAKE_STARTS names.
+Every start is a line in the file that FAKE_STARTS names. While the file that FAKE_SICK names is there, all
+compositions are the one it names: the machine itself is at fault.
 """
 
 import json
@@ -34,6 +35,9 @@ def main() -> int:
             file.seek(0)
             before = sum(line.split()[0] == composition for line in file)
             file.write(f"{composition} {uid} {job['template']['src']}\n")
+    sick = Path(os.environ.get("FAKE_SICK", ""))
+    if sick.is_file():
+        composition = sick.read_text(encoding="utf-8")
     say("> starting nexrender-cli")
     say(f"[{uid}] setting up job...")
     say(f"[{uid}] downloading assets...")
@@ -41,7 +45,7 @@ def main() -> int:
     say(f"[{uid}] rendering job...")
     say("spawning aerender process: aerender")
     if composition == "License":
-        say("aerender ERROR: After Effects error: no valid license was found, please sign in")
+        say("aerender ERROR: After Effects can not start: your license has expired. Renew your subscription.")
         return 1
     if composition == "HangAtStart":
         time.sleep(600)
@@ -93,6 +97,9 @@ def film(composition: str, output: Path, job: dict[str, object]) -> None:
             output.with_name(output.name.replace("[#####]", f"{number:05}")).write_bytes(b"\x89PNG" + b"x" * 2000)
     else:
         shutil.copy(canned, output)
+    actions = job["actions"]["postrender"]  # type: ignore[index]
+    for action in actions:
+        shutil.copy(canned, action["output"])
 
 
 sys.exit(main())

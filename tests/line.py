@@ -7,6 +7,7 @@ service as it is: real files, real ledger, real processes.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -47,7 +48,7 @@ class Line:
         for folder in (self.root / "inbox", self.projects):
             folder.mkdir(parents=True)
         self.project("spot")
-        self.starts_file = home / "starts"
+        self.starts_file, self.sick_file = home / "starts", home / "sick"
         aerender = simulator.install_simulator(home / "Applications", patched=True)
         self.settings: dict[str, Any] = {
             "root": str(self.root),
@@ -57,7 +58,11 @@ class Line:
             "nexrender": {
                 "command": [sys.executable, "-S", str(FAKE)],
                 "aerender": str(aerender),
-                "env": {"FAKE_STARTS": str(self.starts_file), "FAKE_FILM": str(FILM)},
+                "env": {
+                    "FAKE_STARTS": str(self.starts_file),
+                    "FAKE_SICK": str(self.sick_file),
+                    "FAKE_FILM": str(FILM),
+                },
             },
             "retry": {"first_wait": "50ms", "max_wait": "100ms", "jitter": "0"},
             "limits": {"min_free_disk": "1MiB", "terminate_grace": "300ms", "finish_grace": "500ms"},
@@ -85,8 +90,6 @@ class Line:
 
     @staticmethod
     def age(path: Path) -> None:
-        import os
-
         os.utime(path, (time.time() - 3600, time.time() - 3600))
 
     # -- the service ----------------------------------------------------------------------------------------
@@ -111,6 +114,22 @@ class Line:
 
     def _is_up(self) -> bool:
         return self.service is not None and getattr(self.service, "_state", "") == "running"
+
+    def mark(self, name: str) -> None:
+        """Lay a control file into the inbox."""
+        (self.root / "inbox" / name).touch()
+
+    def overview(self) -> dict[str, Any]:
+        """What service.json says; empty where there is none (yet)."""
+        try:
+            found: dict[str, Any] = json.loads((self.root / "status" / "service.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def waits_for(self) -> list[str]:
+        """The codes that the queue waits for."""
+        return [found["code"] for found in self.overview().get("waiting", [])]
 
     def stop(self) -> None:
         if self.service is not None and self._thread is not None:

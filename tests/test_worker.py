@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ from typing import Any
 import pytest
 
 from tests.line import Line, serving, until
+from watchrender import conclude, worker
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    monkeypatch.setattr(worker, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(worker, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(conclude, "REST_SECONDS", 0.3)
     made = Line(tmp_path)
     yield made
     made.stop()
@@ -58,85 +64,6 @@ def test_the_highest_priority_goes_first_then_the_first_that_came(line: Line) ->
     assert line.starts()[0] == "Tiny"
 
 
-def test_a_render_that_fails_is_tried_again_and_others_go_first_meanwhile(line: Line) -> None:
-    line.change(retry={"first_wait": "1s", "max_wait": "1s"})
-    line.drop("p90_flaky.json", line.job("CrashTwice"))
-    line.drop("steady.json")
-
-    with serving(line):
-        waiting = line.wait("flaky", "queued")
-        line.wait("steady", "completed")
-        status = line.wait("flaky", "completed")
-
-    assert waiting["state"] == "queued"
-    assert line.starts() == ["CrashTwice", "Main", "CrashTwice", "CrashTwice"]
-    assert [entry["number"] for entry in status["attempts"]] == [1, 2, 3]
-    assert status["attempts"][0]["error"]["code"] == "RENDER_CRASHED"
-    assert status["attempts"][2]["error"] is None
-    assert status["error"] is None
-
-
-def test_a_wait_goes_on_where_it_was_after_a_restart(line: Line) -> None:
-    line.change(retry={"first_wait": "3s", "max_wait": "3s"})
-    line.drop("flaky.json", line.job("CrashTwice"))
-
-    with serving(line):
-        before = until(lambda: (s := line.status("flaky")).get("not_before") and s)
-    with serving(line):
-        after = until(lambda: (s := line.status("flaky")).get("state") == "queued" and s)
-
-    assert after["not_before"] == before["not_before"]
-    assert len(after["attempts"]) == 1
-    assert line.starts() == ["CrashTwice"]
-
-
-def test_after_the_last_try_it_lies_in_failed_with_a_letter(line: Line) -> None:
-    line.drop("bad.json", line.job("Crash") | {"watchrender": {"max_retries": 1}})
-
-    with serving(line):
-        status = line.wait("bad", "failed")
-
-    assert line.starts() == ["Crash", "Crash"]
-    assert status["folder"] == "failed/bad"
-    assert status["error"]["code"] == "RENDER_CRASHED"
-    assert set(line.files("failed")) == {"bad/WHY.txt", "bad/bad.json", "bad/bad.log", "bad/bad.status.json"}
-    assert "tried 2 times" in (line.root / "failed/bad/WHY.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("composition", "code"),
-    [("NoComp", "COMPOSITION_NOT_FOUND"), ("NoOutput", "OUTPUT_MISSING"), ("Tiny", "OUTPUT_TRUNCATED"), ("Half", None)],
-)
-def test_exit_status_0_is_not_success(line: Line, composition: str, code: str | None) -> None:
-    line.drop("job.json", line.job(composition) | {"watchrender": {"max_retries": 0}})
-
-    with serving(line):
-        status = line.wait("job", "failed")
-
-    assert status["error"]["code"] == (code or "OUTPUT_TRUNCATED")
-    assert status["error"]["cure"]
-    assert line.files("done") == []
-
-
-def test_a_job_failure_is_not_tried_again(line: Line) -> None:
-    line.drop("job.json", line.job("NoComp"))
-
-    with serving(line):
-        line.wait("job", "failed")
-
-    assert line.starts() == ["NoComp"]
-
-
-def test_a_render_that_takes_too_long_is_tried_once_more_only(line: Line) -> None:
-    line.drop("job.json", line.job("Slow") | {"watchrender": {"render_timeout": "400ms"}})
-
-    with serving(line):
-        status = line.wait("job", "failed")
-
-    assert status["error"]["code"] == "RENDER_TIMEOUT"
-    assert line.starts() == ["Slow", "Slow"]
-
-
 @pytest.mark.parametrize(
     ("composition", "limits", "code"),
     [
@@ -161,58 +88,6 @@ def test_a_good_film_of_a_renderer_that_never_ends_is_a_success(line: Line) -> N
         status = line.wait("job", "completed")
 
     assert status["outputs"][0]["path"] == "job.mp4"
-
-
-def test_a_full_disk_is_not_the_jobs_fault(line: Line) -> None:
-    line.drop("job.json", line.job("Full"))
-
-    with serving(line):
-        service = until(lambda: (s := _service(line)).get("waiting") and s)
-        line.wait("job", "queued")
-
-    assert service["waiting"][0]["code"] == "DISK_FULL"
-    assert line.status("job")["attempts"] == []
-
-
-def test_the_queue_waits_for_aerender_and_goes_on_by_itself(line: Line) -> None:
-    aerender = Path(line.settings["nexrender"]["aerender"])
-    gone = aerender.with_name("gone")
-    aerender.rename(gone)
-    line.drop("job.json")
-
-    with serving(line):
-        until(lambda: [found["code"] for found in _service(line).get("waiting", [])] == ["AERENDER_NOT_FOUND"])
-        assert line.wait("job", "queued")["attempts"] == []
-
-        gone.rename(aerender)
-        line.wait("job", "completed")
-
-    assert _service(line)["waiting"] == []
-
-
-def test_five_different_jobs_with_the_same_words_stop_the_queue_and_keep_their_tries(line: Line) -> None:
-    line.change(retry={"first_wait": "5s", "max_wait": "5s"})
-    for number in range(6):
-        line.drop(f"j{number}.json", line.job("Crash"))
-
-    with serving(line):
-        until(lambda: "RENDERS_KEEP_FAILING" in [found["code"] for found in _service(line).get("waiting", [])])
-        jobs = until(lambda: _all_queued(line, 6))
-
-    assert sum(len(job["attempts"]) for job in jobs) <= 1
-
-
-def _all_queued(line: Line, count: int) -> list[dict[str, Any]] | None:
-    jobs = [line.status(f"j{number}") for number in range(count)]
-    return jobs if all(job.get("state") == "queued" for job in jobs) else None
-
-
-def _service(line: Line) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((line.root / "status" / "service.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def test_a_running_render_is_cancelled_and_nothing_of_it_is_left(line: Line) -> None:
@@ -255,89 +130,6 @@ def test_stopping_lets_the_running_job_finish_where_that_is_configured(line: Lin
         until(lambda: line.status("job").get("progress", {}).get("percent"))
 
     assert line.status("job")["state"] == "completed"
-
-
-def test_an_image_sequence_is_one_output(line: Line) -> None:
-    line.drop("job.json", line.job(template={"outputExt": "png"}))
-
-    with serving(line):
-        status = line.wait("job", "completed")
-
-    assert status["outputs"] == [
-        {"path": "frames/job_[00000-00024].png", "frames": 25, "bytes": 25 * 2004, "sha256": None}
-    ]
-    assert len(list((line.root / "done/job/frames").iterdir())) == 25
-
-
-def test_a_film_goes_where_its_settings_say_and_nothing_there_is_overwritten(line: Line) -> None:
-    target = line.root / "deliver" / "spot-Main.mp4"
-    target.parent.mkdir()
-    target.write_text("somebody's", encoding="utf-8")
-    line.drop("spot.json", line.job() | {"watchrender": {"output": "deliver/{job}-{composition}.{ext}"}})
-
-    with serving(line):
-        status = line.wait("spot", "completed")
-
-    assert target.read_text(encoding="utf-8") == "somebody's"
-    assert status["outputs"][0]["path"] == str(target.with_name("spot-Main~2.mp4"))
-    assert Path(status["outputs"][0]["path"]).stat().st_size > 1000
-    assert (target.parent / "spot-Main~2.status.json").is_file()
-    assert "spot/spot.mp4" not in line.files("done")
-
-
-def test_a_film_replaces_the_old_one_only_where_it_is_asked_to(line: Line) -> None:
-    target = line.root / "deliver" / "spot.mp4"
-    target.parent.mkdir()
-    target.write_text("the old one", encoding="utf-8")
-    settings = {"output": "deliver/", "on_exists": "replace"}
-    line.drop("spot.json", line.job() | {"watchrender": settings})
-
-    with serving(line):
-        line.wait("spot", "completed")
-
-    assert target.stat().st_size > 1000
-
-
-def test_a_place_that_is_taken_fails_the_job_where_it_is_asked_to(line: Line) -> None:
-    target = line.root / "deliver" / "spot.mp4"
-    target.parent.mkdir()
-    target.write_text("the old one", encoding="utf-8")
-    line.drop("spot.json", line.job() | {"watchrender": {"output": "deliver/spot.mp4", "on_exists": "fail"}})
-
-    with serving(line):
-        status = line.wait("spot", "failed")
-
-    assert status["error"]["code"] == "OUTPUT_EXISTS"
-    assert target.read_text(encoding="utf-8") == "the old one"
-
-
-def test_the_jobs_own_copy_action_is_the_weakest_delivery(line: Line) -> None:
-    copy = {"module": "@nexrender/action-copy", "output": str(line.root / "copies" / "film.mp4")}
-    line.drop("spot.json", line.job() | {"actions": {"postrender": [copy]}})
-
-    with serving(line):
-        status = line.wait("spot", "completed")
-
-    assert status["outputs"][0]["path"] == str(line.root / "copies" / "film.mp4")
-
-
-def test_done_may_lie_on_another_volume(line: Line, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = Path("/dev/shm")
-    if not other.is_dir() or other.stat().st_dev == line.root.stat().st_dev:
-        pytest.skip("there is no second volume here")
-    done = other / f"watchrender-test-{line.home.name}-{id(line)}"
-    line.change(folders={"done": str(done)})
-    line.drop("spot.json")
-
-    try:
-        with serving(line):
-            status = line.wait("spot", "completed")
-
-        assert status["folder"] == str(done / "spot")
-        assert {path.name for path in (done / "spot").iterdir()} >= {"spot.mp4", "spot.json", "spot.status.json"}
-        assert line.files("active") == []
-    finally:
-        shutil.rmtree(done, ignore_errors=True)
 
 
 def test_a_claim_that_is_refused_blocks_nobody_and_uses_no_try(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,29 +202,6 @@ def test_a_job_whose_file_goes_at_the_last_moment_is_withdrawn(line: Line, monke
     assert line.files("cancelled") == []
 
 
-def test_a_fault_in_one_job_does_not_stop_the_line(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    from watchrender.prepare import Preparer
-
-    prepare, faults = Preparer.prepare, []
-
-    def broken(self: Preparer, job: Any, **more: Any) -> Any:
-        if job.name == "cursed" and not faults:
-            faults.append(job.name)
-            raise RuntimeError("a bug")
-        return prepare(self, job, **more)
-
-    monkeypatch.setattr(Preparer, "prepare", broken)
-    line.drop("p90_cursed.json")
-    line.drop("spot.json")
-
-    with serving(line):
-        line.wait("spot", "completed")
-        cursed = line.wait("cursed", "completed")
-
-    assert faults == ["cursed"]
-    assert "watchrender itself failed on this job: RuntimeError: a bug" in cursed["attempts"][0]["error"]["message"]
-
-
 def test_a_held_job_waits_until_it_is_released(line: Line) -> None:
     line.drop("spot.json", line.job() | {"watchrender": {"hold": True}})
 
@@ -468,3 +237,134 @@ def test_footage_that_goes_away_before_the_start_makes_the_job_wait_again(line: 
         line.wait("spot", "completed")
 
     assert "other.aep is not there" in waiting["waiting_for"][0]
+
+
+def test_a_second_signal_gives_the_renderer_no_time(line: Line) -> None:
+    line.change(limits={"terminate_grace": "60s"})
+    line.drop("job.json", line.job("Stubborn"))
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        assert line.service is not None
+        line.service.request_stop()
+        until(lambda: line.overview().get("state") != "running" or line.service._state == "stopping")
+        line.service.request_stop()
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 10
+    assert line.code == 0
+    assert line.status("job")["state"] == "queued"
+
+
+def test_a_second_signal_ends_also_a_render_that_may_finish(line: Line) -> None:
+    line.change(shutdown="finish")
+    line.drop("job.json", line.job("Hang"))
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        assert line.service is not None
+        line.service.request_stop()
+        until(lambda: line.service._state == "stopping")
+        line.service.request_stop()
+
+    assert line.code == 0
+    assert (line.status("job")["state"], line.status("job")["attempts"]) == ("queued", [])
+
+
+def test_draining_finishes_what_renders_and_takes_nothing_more(line: Line) -> None:
+    line.drop("p90_job.json", line.job("Slow"))
+    line.drop("later.json")
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        line.mark("_DRAIN")
+        until(lambda: line.code == 0)
+
+    assert (line.status("job")["state"], line.status("later")["state"]) == ("completed", "queued")
+    assert line.starts() == ["Slow"]
+
+
+def test_an_attempt_is_ended_and_put_back_when_its_settings_come_just_after_the_start(line: Line) -> None:
+    line.drop("job.json", line.job("Slow"))
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        line.drop("job.yaml", "hold: true\n")
+        status = until(lambda: (s := line.status("job")).get("state") == "queued" and s)
+
+    assert (status["hold"], status["attempts"], status["folder"]) == (True, [], "active/job")
+    assert any("came just after the start" in line["why"] for line in status["history"])
+
+
+def test_a_wait_is_never_longer_than_the_longest_whatever_the_clock_says(line: Line) -> None:
+    from watchrender.core.states import Event
+    from watchrender.ledger.ledger import Ledger
+
+    line.mark("_PAUSE")
+    line.drop("job.json")
+    with serving(line):
+        line.wait("job", "queued")
+    ledger = Ledger(line.home / "state" / "ledger")
+    job = ledger.live()[0]
+    ledger.apply(job.id, Event.START, "next")
+    ledger.apply(job.id, Event.RETRY, "crashed while the clock was wrong", retry_at="2099-01-01T00:00:00.000Z")
+    ledger.close()
+    (line.root / "inbox" / "_PAUSE").unlink()
+
+    with serving(line):
+        line.wait("job", "completed")
+
+
+def test_limits_of_a_settings_file_that_changes_count_at_once(line: Line) -> None:
+    line.mark("_PAUSE")
+    line.drop("job.json", line.job("Slow"))
+    line.drop("job.yaml", "render_timeout: 1h\n")
+
+    with serving(line):
+        line.wait("job", "queued")
+        (line.root / "inbox" / "_PAUSE").unlink()
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        line.drop("job.yaml", "render_timeout: 100ms\nmax_retries: 0\n")
+        status = until(lambda: (s := line.status("job")).get("state") in ("failed", "completed") and s, 30)
+
+    assert status["error"]["code"] == "RENDER_TIMEOUT"
+
+
+def test_every_attempt_has_a_name_and_folder_of_its_own_and_leaves_nothing(line: Line) -> None:
+    line.drop("job.json", line.job("CrashTwice"))
+
+    with serving(line):
+        line.wait("job", "completed")
+
+    uids = [text.split()[1] for text in line.starts_file.read_text().splitlines()]
+    assert len(set(uids)) == 3
+    assert list((line.home / "state" / "work" / "attempts").iterdir()) == []
+    assert line.files("done") == ["job/job.json", "job/job.log", "job/job.mp4", "job/job.status.json"]
+
+
+def test_a_zip_is_unpacked_where_no_share_sees_it_and_goes_to_done_as_it_came(line: Line) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as made:
+        made.writestr(
+            "job.json", json.dumps({"template": {"src": "spot.aep", "composition": "Main", "outputExt": "mp4"}})
+        )
+        made.writestr("spot.aep", "a project")
+    line.drop("spot.zip", data.getvalue())
+
+    with serving(line):
+        line.wait("spot", "completed")
+
+    assert line.files("done") == ["spot/spot.log", "spot/spot.mp4", "spot/spot.status.json", "spot/spot.zip"]
+    assert [path for path in (line.home / "state" / "work").rglob("*") if path.name == "spot.aep"] == []
+
+
+def test_films_of_a_share_grow_in_the_work_folder_and_arrive_all_the_same(line: Line) -> None:
+    line.change(nexrender={"render_to": "work_dir", "work_dir": str(line.home / "work")})
+    line.drop("job.json", line.job("Slow"))
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        assert [path.name for path in (line.root / "active" / "job").iterdir()] == ["job.json"]
+        line.wait("job", "completed")
+
+    assert "job/job.mp4" in line.files("done")
