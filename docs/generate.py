@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import references
+import samples
+
 from watchrender import config
 from watchrender.core import states
 
@@ -24,10 +27,22 @@ def generated() -> dict[Path, str]:
     if architecture.exists():
         diagram = f"```mermaid\n{states.diagram()}```\n"
         found[architecture] = between(architecture.read_text(encoding="utf-8"), "states", diagram)
-    return found
+    return found | {
+        HERE / "reference-config.md": references.config(),
+        HERE / "reference-job.md": references.job(),
+        HERE / "reference-status.md": references.statuses(),
+        HERE / "api.md": references.api(),
+        HERE / "troubleshooting.md": references.troubleshooting(),
+    }
+
+
+def generated_bytes() -> dict[Path, bytes]:
+    """All of them as they lie on the disk, whatever the system."""
+    texts = {path: text.encode("utf-8") for path, text in generated().items()}
+    return texts | samples.samples(HERE.parent / "deploy")
 
 
 if __name__ == "__main__":
-    for path, text in generated().items():
-        path.write_text(text, encoding="utf-8")
+    for path, data in generated_bytes().items():
+        path.write_bytes(data)
         print(path.relative_to(HERE.parent))

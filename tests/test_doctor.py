@@ -239,6 +239,12 @@ def test_a_short_token_can_be_guessed(line: Line) -> None:
     assert "abc123" not in found.words
 
 
+def test_a_proxy_without_a_token_is_warned_of(line: Line) -> None:
+    line.change(server={"enabled": True, "allowed_hosts": ["render.example.com"]})
+
+    assert next(doctor.token(case(line))).level is Level.WARN
+
+
 @pytest.mark.skipif(os.name == "nt", reason="rights of other users are told otherwise there")
 def test_a_file_with_a_secret_that_others_may_read_is_told(line: Line) -> None:
     file = line.home / "watchrender.yaml"

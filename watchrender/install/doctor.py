@@ -132,7 +132,10 @@ def token(case: Case) -> Iterator[Line]:
     if not server.enabled:
         yield ok("token", "not needed: the server is off")
         return
-    if server.token is None:
+    if server.token is None and server.allowed_hosts:
+        words = f"none, and {', '.join(server.allowed_hosts)} (a proxy?) lets others in without one"
+        yield warn("token", words, "Set server.token: for watchrender it is always the proxy's machine that asks.")
+    elif server.token is None:
         yield ok("token", f"none, and none is needed: only this machine can reach {server.host}")
     elif len(server.token) < _SHORT_TOKEN:
         cure = "Take a longer one: `python -c 'import secrets; print(secrets.token_urlsafe(24))'`."
