@@ -102,7 +102,7 @@ class Gate:
                 by_render=failure.code in TRIED_BY_RENDER,
             )
         if known is None:
-            logger.bind(code=str(failure.code)).warning("the queue waits: {} {}", failure.message, failure.cure)
+            logger.bind(code=str(failure.code)).warning("the queue waits: {}. {}", failure.message.rstrip("."), failure.cure)
         if known is None or known.failure.message != failure.message:
             self._changed()
 
@@ -112,7 +112,7 @@ class Gate:
             if known is not None:
                 self._ended[code] = self._clock()
         if known is not None:
-            logger.bind(code=str(code)).info("the queue goes on: {} is over {}", str(code), how)
+            logger.bind(code=str(code)).info("the queue goes on: {} is over{}", str(code), how)
             self._changed()
 
     def looked(self, found: dict[Code, Failure], looked_for: frozenset[Code]) -> None:
@@ -129,7 +129,7 @@ class Gate:
         self._tries.clear()
         for waiting in list(self._waiting.values()):
             if waiting.by_render:
-                self.clear(waiting.failure.code, "(a render succeeded)")
+                self.clear(waiting.failure.code, " (a render succeeded)")
 
     def look_due(self) -> bool:
         """Is it time to look at the environment again?"""
