@@ -1,4 +1,4 @@
-"""A full inbox: how long until all is queued, what does it cost to have it lie there, how soon is the next one picked?"""
+"""A full inbox: how long until all is queued, what does lying there cost, how soon is the next picked?"""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.report import Figure
 from benchmarks.stand import Stand, wait_until
 
 _METHOD = (
-    "N job files are moved into the inbox of a running, paused service at once, on a local disk, settings as they come. "
+    "N job files are moved into the inbox of a running, paused service at once, on a local disk, settings as they are. "
     "Queued: until queue.json says so (it is written every 2 s at most). Memory and CPU: of the service's process, "
-    "while all lie there and nothing happens, {idle} s long. Picked: from taking `_PAUSE` away to the start of aerender."
+    "while all lie there and nothing happens, {idle} s long. Picked: from taking `_PAUSE` away to aerender's start."
 )
 
 

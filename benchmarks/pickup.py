@@ -16,7 +16,7 @@ from benchmarks.stand import Stand, bare, bare_environment, needs, wait_until
 
 _METHOD = (
     "{drops} drops each, by turns, the next when the last is over. The loop is `inotifywait -m -e moved_to inbox | "
-    "while read f; do nexrender-cli -f $f; done`, with the same nexrender: it validates, records and retries nothing. The "
+    "while read f; do nexrender-cli -f $f; done`, with the same nexrender: it checks, records and retries nothing. The "
     "last row is the part that is ours, from the rename to the start of nexrender's process, with {history:,} finished "
     "jobs in the ledger; there a renderer that takes no time stands in for nexrender, and the start of its interpreter "
     "(python, some 10 ms) is in the figure. Median and middle nine tenths."

@@ -195,7 +195,7 @@ def test_a_failed_job_shows_reason_and_cure_and_its_own_page(line: Line, page: A
         page.get_by_role("link", name="bad").click()
         page.get_by_role("heading", name="What happened, and why").wait_for()
 
-        assert page.get_by_text("seen in the inbox as bad.json").is_visible()
+        assert page.get_by_text("seen in the inbox as bad.json", exact=True).is_visible()
         until(lambda: "No comp was found" in page.get_by_label("Log of bad").inner_text())
 
 

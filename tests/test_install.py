@@ -171,7 +171,8 @@ def test_the_agent_lives_in_the_users_session_and_is_not_slowed_down(tmp_path: P
 def test_its_keys_are_keys_that_launchd_knows_and_of_the_right_kind(tmp_path: Path) -> None:
     known = {
         "Label": str, "ProgramArguments": list, "WorkingDirectory": str, "EnvironmentVariables": dict,
-        "RunAtLoad": bool, "KeepAlive": dict, "ThrottleInterval": int, "ProcessType": str, "LimitLoadToSessionType": str,
+        "RunAtLoad": bool, "KeepAlive": dict, "ThrottleInterval": int, "ProcessType": str,
+        "LimitLoadToSessionType": str,
         "ExitTimeOut": int, "StandardOutPath": str, "StandardErrorPath": str,
     }  # fmt: skip
 

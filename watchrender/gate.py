@@ -102,7 +102,8 @@ class Gate:
                 by_render=failure.code in TRIED_BY_RENDER,
             )
         if known is None:
-            logger.bind(code=str(failure.code)).warning("the queue waits: {}. {}", failure.message.rstrip("."), failure.cure)
+            said = failure.message.rstrip(".")
+            logger.bind(code=str(failure.code)).warning("the queue waits: {}. {}", said, failure.cure)
         if known is None or known.failure.message != failure.message:
             self._changed()
 
