@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -140,11 +140,12 @@ def _server(size: int, rate: float) -> Iterator[str]:
             self.send_header("Content-Type", "video/quicktime")
             self.end_headers()
             left = size
-            while left:
-                part = min(left, _PIECE)
-                line.wait(part)
-                self.wfile.write(piece[:part])
-                left -= part
+            with suppress(OSError):  # nexrender asks, hangs up and asks again
+                while left:
+                    part = min(left, _PIECE)
+                    line.wait(part)
+                    self.wfile.write(piece[:part])
+                    left -= part
 
         def log_message(self, *_: object) -> None:
             pass

@@ -177,20 +177,24 @@ def test_the_job_that_is_taken_waits_for_its_own_download_and_asks_once(tmp_path
     assert server.asked == [None, '"1"']
 
 
-def test_a_download_gives_way_to_another_job_that_is_taken(tmp_path: Path, server: Server) -> None:
+def test_a_download_stands_still_while_another_job_is_taken_and_goes_on_afterwards(
+    tmp_path: Path, server: Server
+) -> None:
     near = Near(tmp_path)
     server.content = CONTENT * 2000
     server.hold.clear()
     early = in_background(lambda: near.bring_ahead(document(server.url), {}, {"assets[0].src": server.url}))
     wait_until(lambda: server.asked)
-    other = clip(tmp_path)
 
-    with near.ahead.taking(files=[other], links=[], stop=lambda: False):
+    with near.ahead.taking(files=[clip(tmp_path)], links=[], stop=lambda: False):
         server.hold.set()
-        early.join(10)
+        early.join(0.5)
+        assert early.is_alive()
+    early.join(10)
 
     assert not early.is_alive()
-    assert near.cache.find(server.url) is None
+    assert near.cache.find(server.url) is not None
+    assert server.asked == [None]
 
 
 def test_a_file_on_a_slow_volume_is_taken_from_its_copy(tmp_path: Path) -> None:

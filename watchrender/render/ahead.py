@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from watchrender import disk
@@ -39,6 +40,7 @@ class _Trip:
     over: threading.Event
     share: float = 0.0  # of a local file that is copied already
     is_local: bool = False
+    dropped: bool = False  # whoever takes the job reads the source where it lies
 
 
 class Ahead:
@@ -76,7 +78,7 @@ class Ahead:
                 self._travel(url, lambda trip: self._fetch(trip, stop))
         for file in files:
             if not stop():
-                self._travel(_key(file), lambda trip, file=file: self._copy(file, trip, stop))  # type: ignore[misc]
+                self._travel(_key(file), partial(self._copy, file, stop))
 
     def _travel(self, key: str, go: Callable[[_Trip], None]) -> None:
         trip = _Trip(key=key, over=threading.Event())
@@ -91,10 +93,15 @@ class Ahead:
                 self._trip = None
             trip.over.set()
 
-    def _given_up(self, trip: _Trip) -> bool:
-        """Somebody takes a job that does not wait for this: the line is his."""
-        with self._lock:
-            return any(trip.key not in keys for keys in self._wanted)
+    def _is_over(self, trip: _Trip, stop: Callable[[], bool]) -> bool:
+        """Asked between two pieces. While somebody takes a job that does not wait for this one the line is his: what
+        is on its way stands still, and goes on afterwards."""
+        while not (trip.dropped or stop()):
+            with self._lock:
+                if all(trip.key in keys for keys in self._wanted):
+                    return False
+            time.sleep(0.02)
+        return True
 
     def _room(self, size: int) -> bool:
         return shutil.disk_usage(self._folder).free - size > self._spare
@@ -104,12 +111,12 @@ class Ahead:
             if not self._room(0):
                 return
             found = self._fetcher.fetch(
-                trip.key, folder, stem="a", path="assets", stop=lambda: stop() or self._given_up(trip)
+                trip.key, folder, stem="a", path="assets", stop=lambda: self._is_over(trip, stop)
             )
             if not isinstance(found, Failure) and self._cache.find(trip.key) is None:
                 self._unkept.add(trip.key)
 
-    def _copy(self, file: Path, trip: _Trip, stop: Callable[[], bool]) -> None:
+    def _copy(self, file: Path, stop: Callable[[], bool], trip: _Trip) -> None:
         trip.is_local = True
         with open(file, "rb", buffering=0) as reading:
             found = os.fstat(reading.fileno())
@@ -150,7 +157,7 @@ class Ahead:
                 if size / max(time.monotonic() - began, 1e-6) >= self._fast:
                     self._fast_until[found.st_dev] = time.monotonic() + _REMEMBERED_SECONDS
                     return False
-            if stop() or self._given_up(trip):
+            if self._is_over(trip, stop):
                 return False
         return True
 
@@ -172,7 +179,7 @@ class Ahead:
 
     @contextmanager
     def taking(self, *, files: Collection[Path], links: Collection[str], stop: Callable[[], bool]) -> Iterator[None]:
-        """While a job is taken: what is on its way for another job gives way; what is on its way for this one is
+        """While a job is taken: what is on its way for another job stands still; what is on its way for this one is
         waited for, a file only when most of it is here."""
         keys = frozenset([*links, *map(_key, files)])
         with self._lock:
@@ -180,14 +187,7 @@ class Ahead:
             trip = self._trip
         try:
             if trip is not None and trip.key in keys:
-                if trip.is_local and trip.share < 0.5:
-                    with self._lock:
-                        self._wanted.append(frozenset())
-                    try:
-                        trip.over.wait(1.0)
-                    finally:
-                        with self._lock:
-                            self._wanted.remove(frozenset())
+                trip.dropped = trip.is_local and trip.share < 0.5
                 while not trip.over.wait(0.05) and not stop():
                     pass
             yield
