@@ -117,7 +117,7 @@ class Control:
         """Take the mark away; a person's release also beats the sidecar's hold."""
         job = self._waiting(job_id, "released")
         for mark in self.marks_of(job, naming.Order.HOLD):
-            _take_away(mark)
+            take_away(mark)
         released = self._ledger.note(
             job.id, f"released by {by}", marked_hold=False, released=True, held_because=None, interrupted=0
         )
@@ -175,9 +175,9 @@ class Control:
 
     def resume(self) -> None:
         with os.scandir(self._folders.inbox) as entries:
-            marks = [Path(entry.path) for entry in entries if _is_pause(entry)]
+            marks = [Path(entry.path) for entry in entries if is_pause(entry)]
         for mark in marks:
-            _take_away(mark)
+            take_away(mark)
         self._gate.pause(False)
 
     def drain(self) -> None:
@@ -205,12 +205,13 @@ class Control:
         return done
 
 
-def _is_pause(entry: os.DirEntry[str]) -> bool:
+def is_pause(entry: os.DirEntry[str]) -> bool:
+    """Is this thing in the inbox a mark that pauses the queue?"""
     control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
     return control is not None and control.order is naming.Order.PAUSE
 
 
-def _take_away(mark: Path) -> None:
+def take_away(mark: Path) -> None:
     """Remove a mark. A folder with something in it is somebody's, and is never emptied."""
     if mark.is_symlink() or not mark.is_dir():
         disk.remove(mark)

@@ -110,6 +110,7 @@ class Intake:
         self._next_look: float | None = None
         self._rejected: list[tuple[Job, Failure]] = []
         self._first = True
+        self._unseen_subs = False  # a sub-folder has just been found: what is in it comes with the next scan
         self._arrival = ledger.arrival
         self.ignored: dict[str, str] = {}  # path → why, for service.json
         self.events_missed = 0  # things that no event told of, since one was heard
@@ -118,7 +119,7 @@ class Intake:
         self.scan_seconds = 0.0
         self._orders = Orders(
             inbox=self._inbox, ledger=ledger, control=control, gate=gate, folders=folders, ignored=self.ignored,
-            patience=pace.settle, soon=self._soon,
+            patience=pace.settle, unsure=lambda: self._unseen_subs, soon=self._soon,
         )  # fmt: skip
         self._sidecars = Sidecars(
             inbox=self._inbox, ledger=ledger, judge=judge, folders=folders, ignored=self.ignored, read=self._read,
@@ -205,6 +206,7 @@ class Intake:
         listing = scan(self._folders.inbox, self._is_sub, self._aside.alive)
         self.scan_seconds = time.perf_counter() - began
         now = self.scanned_at = self._clock()
+        self._unseen_subs = False
         self._next_look = None
         with self._handed:
             hinted, self._hinted = self._hinted, set()
@@ -455,6 +457,7 @@ class Intake:
         entry.role = Role.SUB
         self._rest(entry)
         self._subs.add(entry.place)
+        self._unseen_subs = True
         self._ledger.know(subs=sorted(self._subs))
         self._soon(self._clock())
 

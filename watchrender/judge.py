@@ -162,7 +162,6 @@ class Judge:
         settled = self.settle_settings(job, sidecar, text)
         if isinstance(settled, Failure):
             return settled
-        settled["settings"]["has_data"] = _has_data(text.document)
         merged = merged_settings(settled["settings"])
         fields = settled | self._told(job, text, digest, base)
         facts = self._facts(job, source, base)
@@ -298,8 +297,9 @@ class Judge:
         """The fields of a job that its settings decide: priority, hold, start, tries, tags."""
         said: dict[str, Any] = dict(job.settings)
         if text is not None:
-            said["job"] = text.settings.to_dict()
-            said["nexrender"] = text.document.get("priority")
+            own = {"job": text.settings.to_dict(), "nexrender": text.document.get("priority")}
+            own["has_data"] = _has_data(text.document)
+            said = {key: value for key, value in {**said, **own}.items() if value}  # most jobs say nothing
         said.pop("sidecar", None)
         if sidecar is not None:
             settings = jobfile.read_sidecar(sidecar.data, sidecar.name)

@@ -39,6 +39,7 @@ class Orders:
         folders: Folders,
         ignored: dict[str, str],
         patience: float,
+        unsure: Callable[[], bool],
         soon: Callable[[float], None],
     ) -> None:
         self._inbox = inbox
@@ -48,6 +49,7 @@ class Orders:
         self._folders = folders
         self._ignored = ignored
         self._patience = patience  # so long an order waits for the job that it names
+        self._unsure = unsure  # may something still come to light that was dropped before?
         self._soon = soon
         self.marked = {job.id for job in ledger.live() if job.marked_hold}
 
@@ -116,8 +118,9 @@ class Orders:
         if now - entry.seen_at >= 3 * self._patience or control.order in (Order.DRAIN, Order.STOP):
             return False
         if control.order is Order.CANCEL_ALL:
-            unsure = any(other.role is Role.NEW and other.seen_at <= entry.seen_at for other in self._inbox.restless)
-            waits = unsure
+            waits = self._unsure() or any(
+                other.role is Role.NEW and other.seen_at <= entry.seen_at for other in self._inbox.restless
+            )
         else:
             target = control.target or ""
             words = (naming.fold(target), naming.fold(naming.stem_of(target)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,12 +46,11 @@ def submit(
     sub = sub.strip("/").replace("\\", "/")
     if any(part in ("", ".", "..") for part in sub.split("/")) and sub:
         leave(Exit.FIX, f"--sub {sub}: write a plain sub-folder such as clientA or clientA/show")
-    for file in files:
-        if not file.exists():
-            leave(Exit.FIX, f"{file} is not there")
+    files = _in_order(files)
     if wait and reach.beat() is None:
         leave(Exit.NO_SERVICE, "--wait needs a running service, and none answers; start it with `watchrender run`")
     since = time.time()
+    # A sidecar goes first: a job that finds its settings there waits for them.
     dropped = [reach.drop(file, sub=sub, priority=priority) for file in files]
     if not wait:
         if as_json:
@@ -59,11 +59,32 @@ def submit(
             for path in dropped:
                 typer.echo(f"dropped {path}")
         return
-    results = _wait_for(reach, dropped, sub, since, quiet=as_json)
+    jobs = [path for path, file in zip(dropped, files, strict=True) if not _is_sidecar(file)]
+    results = _wait_for(reach, jobs, sub, since, quiet=as_json)
     if as_json:
         print_json(results)
     if any(result["state"] != "completed" for result in results):
         raise typer.Exit(int(Exit.NO))
+
+
+def _in_order(files: list[Path]) -> list[Path]:
+    """The files to drop, settings before jobs. Ends with exit 2 where one is nothing that can be dropped."""
+    from watchrender.core import naming
+
+    fit = (naming.Kind.JOB, naming.Kind.YAML, naming.Kind.ZIP, naming.Kind.FOLDER)
+
+    for file in files:
+        if not file.exists():
+            leave(Exit.FIX, f"{file} is not there")
+        if naming.classify(file.name, is_dir=file.is_dir()) not in fit:
+            leave(Exit.FIX, f"{file} is no job; give a .json, .yaml or .zip, or a folder with job.json in it")
+    return sorted(files, key=lambda file: not _is_sidecar(file))
+
+
+def _is_sidecar(file: Path) -> bool:
+    from watchrender.spool import jobfile
+
+    return file.suffix.lower() in (".yaml", ".yml") and not jobfile.is_yaml_job(file.read_bytes())
 
 
 def _wait_for(reach: Any, dropped: list[Path], sub: str, since: float, *, quiet: bool) -> list[dict[str, Any]]:
@@ -112,8 +133,8 @@ def list_jobs(
     """The queue in its order, what renders, and what is over."""
     from watchrender.core.states import State
 
-    if state is not None and state not in set(State):
-        leave(Exit.FIX, f"--state {state}: the states are {', '.join(State)}")
+    if state is not None:
+        _check_state(state, [str(known) for known in State])
     jobs = [job for job in _reach(context, config).jobs() if state is None or job["state"] == state]
     if as_json:
         print_json(jobs)
@@ -216,24 +237,42 @@ def logs(
     reach = _reach(context, config)
     found = _find(reach, job)
     client = reach.http()
-    if client is None and follow:
+    if follow and found["state"] not in _OVER and reach.beat() is None:
         leave(Exit.NO_SERVICE, "-f needs a running service, and none answers")
-    if client is None:
-        log = reach.folders.absolute(found["folder"]) / f"{found['name']}.log"
-        if not log.is_file():
-            leave(
-                Exit.NO, f"{found['job']} has no log in {found['folder']}; a running job's log is shown by the service"
-            )
-        typer.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
-        return
+    read = _log_over_http(client, found) if client is not None else _log_on_disk(reach, found)
     shown = 0
     while True:
-        text = client.get(f"/jobs/{found['id']}/log").text
-        typer.echo(text[shown:], nl=False)
-        shown = len(text)
-        if not follow or client.get(f"/jobs/{found['id']}").json()["state"] in _OVER:
+        over = not follow or _find(reach, found["id"] or job)["state"] in _OVER
+        text = read()
+        if text is None and not follow:
+            leave(Exit.NO, f"{found['job']} has no log yet in {found['folder']} or on this machine")
+        typer.echo((text or "")[shown:], nl=False)
+        shown = max(shown, len(text or ""))
+        if over:
             return
         time.sleep(0.5)
+
+
+def _log_over_http(client: Any, job: dict[str, Any]) -> Callable[[], str | None]:
+    return lambda: str(client.get(f"/jobs/{job['id']}/log").text)
+
+
+def _log_on_disk(reach: Any, job: dict[str, Any]) -> Callable[[], str | None]:
+    """The log in the job's folder once it is over, else the one that grows on the machine that renders."""
+    from watchrender.config import default_state_dir
+
+    growing = default_state_dir(reach.folders.root, reach.config) / "logs" / "jobs" / f"{job['id']}.log"
+
+    def read() -> str | None:
+        now = reach.find(job["id"] or job["job"])
+        for path in (reach.folders.absolute(now["folder"]) / f"{now['name']}.log", growing):
+            try:
+                return str(path.read_text(encoding="utf-8", errors="replace"))
+            except OSError:
+                continue
+        return None
+
+    return read
 
 
 def _order(
@@ -272,10 +311,21 @@ def cancel(
     """Take jobs out of the queue, or end a running render."""
     reach = _reach(context, config)
     if all_of_them:
-        reach.cancel_all()
-        typer.echo("every job that has not begun is cancelled")
+        count = reach.cancel_all()
+        later = "" if reach.beat() is not None else " (when the service runs again)"
+        if as_json:
+            print_json({"asked": "cancel all", "jobs": count, "service": reach.beat() is not None})
+        else:
+            typer.echo(f"{count} job{'' if count == 1 else 's'} that had not begun: cancelled{later}")
         return
+    if state is not None:
+        _check_state(state, ("pending", "validating", "queued", "rendering"))
     _order(reach, _chosen(reach, jobs, state), "cancel", "cancelled", as_json=as_json)
+
+
+def _check_state(state: str, known: Iterable[str]) -> None:
+    if state not in known:
+        leave(Exit.FIX, f"--state {state}: the states are {', '.join(known)}")
 
 
 def _chosen(reach: Any, words: list[str] | None, state: str | None) -> list[dict[str, Any]]:
@@ -308,8 +358,9 @@ def retry(
             earliest = stamp(datetime.now(UTC) - timedelta(seconds=parse_duration(since)))
         except ValueError as error:
             leave(Exit.FIX, f"--since: {error}")
-    known = {job["id"]: job for job in (*reach.closed(), *reach.jobs()) if job["state"] == "failed"}
-    retried = {job.get("retry_of") for job in reach.jobs()}
+    everything = [*reach.jobs(), *reach.closed()]  # of a job in both, its folder knows best where it lies
+    known = {job["id"]: job for job in everything if job["state"] == "failed"}
+    retried = {job.get("retry_of") for job in everything}
     chosen = [
         job for job in known.values() if str(job.get("finished_at") or "") >= earliest and job["id"] not in retried
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(_nexrender, name="nexrender")
 
 
-def _queue(context: typer.Context, config: ConfigOption, verb: str, said: str, *, now: bool = False) -> None:
+def _queue(context: typer.Context, config: Path | None, verb: str, as_json: bool, *, now: bool = False) -> None:
     from watchrender.cli.reach import Reach, Refused
 
     reach = Reach(load_config(context, config))
@@ -23,34 +24,38 @@ def _queue(context: typer.Context, config: ConfigOption, verb: str, said: str, *
         leave(Exit.FIX, f"{reach.folders.inbox} is not there; mount the share, or make it with `watchrender init`")
     runs = reach.beat() is not None
     try:
-        reach.queue(verb, now=now)
+        said = reach.queue(verb, now=now)
     except Refused as no:
         leave(Exit.NO, str(no))
-    typer.echo(said if runs else f"{said} (no service runs now; the next start sees it)")
+    if as_json:
+        print_json({"asked": verb, "service": runs, "said": said})
+    else:
+        typer.echo(said)
 
 
-def pause(context: typer.Context, config: ConfigOption = None) -> None:
+def pause(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Start no more jobs; what renders goes on."""
-    _queue(context, config, "pause", "paused")
+    _queue(context, config, "pause", as_json)
 
 
-def resume(context: typer.Context, config: ConfigOption = None) -> None:
+def resume(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Start jobs again."""
-    _queue(context, config, "resume", "resumed")
+    _queue(context, config, "resume", as_json)
 
 
-def drain(context: typer.Context, config: ConfigOption = None) -> None:
+def drain(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Finish the running render, then end the service."""
-    _queue(context, config, "drain", "draining")
+    _queue(context, config, "drain", as_json)
 
 
 def stop(
     context: typer.Context,
     now: Annotated[bool, typer.Option("--now", help="Give the running render no time to end.")] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """End the running render, put it back in the queue, leave the queue paused, end the service."""
-    _queue(context, config, "stop", "stopping; the queue is left paused (`watchrender resume`)", now=now)
+    """End the service: the running render is put back in the queue, which stays paused."""
+    _queue(context, config, "stop", as_json, now=now)
 
 
 _nexrender = typer.Typer(help="The nexrender that renders.", no_args_is_help=True)

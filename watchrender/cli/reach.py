@@ -15,6 +15,7 @@ from typing import Any
 
 from watchrender import disk
 from watchrender.config import Config
+from watchrender.control import Denied, is_pause, take_away
 from watchrender.core import naming
 from watchrender.spool.folders import STATUS_SUFFIX, Folders, read_status
 from watchrender.spool.lock import read_beat
@@ -22,6 +23,9 @@ from watchrender.spool.statusfile import read_statuses
 
 #: A beat older than this belongs to a service that is gone.
 STALE_SECONDS = 15.0
+#: So long a command waits for a running service to do what it laid into the folder.
+OBEY_SECONDS = 10.0
+_SAID = {"pause": "paused", "resume": "resumed", "drain": "draining", "stop": "stopping"}
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -138,8 +142,8 @@ class Reach:
     # -- orders ---------------------------------------------------------------------------------------------
 
     def order(self, job: dict[str, Any], verb: str, *, priority: int | None = None) -> dict[str, Any] | None:
-        """Give an order for one job. Returns its new status where the service answered, None where the order lies in
-        the folder now. Raises `Refused`."""
+        """Give an order for one job. Returns its new status where a service obeyed, None where the order lies in the
+        folder until one runs. Raises `Refused`."""
         client = self.http()
         if client is not None and job["id"]:
             return self._order_over_http(client, job, verb, priority)
@@ -148,14 +152,55 @@ class Reach:
             return None
         if job["state"] in _OVER:
             raise Refused(f"{job['job']} is already {job['state']}")
+        if verb in ("hold", "release") and job["state"] == "rendering":
+            asked = {"hold": "held", "release": "released"}[verb]
+            raise Refused(f"{job['job']} is rendering; only a job that waits can be {asked}")
         inbox = self.folders.inbox_folder(job["sub"])
         disk.mkdirs(inbox)
-        ending = f"p{priority:02d}" if verb == "prioritize" else verb
         if verb == "release":
-            for name in (f"{job['name']}.hold", f"{job['name']}.hold.txt"):
-                disk.remove(inbox / name)
-        self._mark(inbox / f"{job['name']}.{ending}")
+            self._take_hold_marks_away(inbox, job)
+        ending = f"p{priority:02d}" if verb == "prioritize" else verb
+        mark = inbox / f"{job['name']}.{ending}"
+        self._mark(mark)
+        return self._obeyed(job, mark, verb) if self.beat() is not None else None
+
+    def _take_hold_marks_away(self, inbox: Path, job: dict[str, Any]) -> None:
+        files = [str(name) for name in (job.get("files") or {}).values() if name]
+        for entry in list(os.scandir(inbox)):
+            control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
+            if control is None or control.order is not naming.Order.HOLD:
+                continue
+            if naming.target_matches(control.target or "", job["name"], files):
+                _take_away(Path(entry.path))
+
+    def _obeyed(self, job: dict[str, Any], mark: Path, verb: str) -> dict[str, Any] | None:
+        """Wait until the service has done what lies there. Raises `Refused` with the letter it answered by."""
+        letter = mark.with_name(f"{mark.name}.WHY.txt")
+        deadline = time.monotonic() + OBEY_SECONDS
+        while time.monotonic() < deadline:
+            status = read_status(self.folders.status / job["sub"] / f"{job['name']}{STATUS_SUFFIX}")
+            if verb == "hold":
+                if status is not None and status.get("hold"):
+                    return status
+            elif not os.path.lexists(mark):
+                if letter.is_file():
+                    words = letter.read_text(encoding="utf-8", errors="replace").strip()
+                    disk.remove(letter)
+                    raise Refused(words)
+                return self._settled(job, status)
+            time.sleep(0.05)
         return None
+
+    def _settled(self, job: dict[str, Any], status: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The status that tells of the order: status files are written a moment after."""
+        deadline = time.monotonic() + 1.0
+        path = self.folders.status / job["sub"] / f"{job['name']}{STATUS_SUFFIX}"
+        while status is not None and status.get("updated_at") == job.get("updated_at"):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+            status = read_status(path)
+        return status
 
     def _order_over_http(self, client: Any, job: dict[str, Any], verb: str, priority: int | None) -> dict[str, Any]:
         if verb == "prioritize":
@@ -164,25 +209,38 @@ class Reach:
             answer = client.post(f"/jobs/{job['id']}/{verb}")
         return _answered(answer)
 
-    def queue(self, verb: str, *, now: bool = False) -> bool:
-        """Pause, resume, drain or stop. True if the service answered, False if the mark lies in the folder."""
+    def queue(self, verb: str, *, now: bool = False) -> str:
+        """Pause, resume, drain or stop. What has become of it, in words. Raises `Refused`."""
         client = self.http()
         if client is not None and not now:
             _answered(client.post(f"/queue/{verb}"))
-            return True
+            return _SAID[verb]
         top = self.folders.inbox
+        runs = self.beat() is not None
         if verb == "resume":
-            for entry in list(os.scandir(top)):
-                control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
-                if control is not None and control.order is naming.Order.PAUSE:
-                    path = Path(entry.path)
-                    disk.remove_tree(path) if entry.is_dir(follow_symlinks=False) else disk.remove(path)
-            return False
-        self._mark(top / f"_{verb.upper()}", b"now\n" if now else b"")
-        return False
+            for entry in [entry for entry in os.scandir(top) if is_pause(entry)]:
+                _take_away(Path(entry.path))
+        elif verb == "pause":
+            self._mark(top / "_PAUSE")
+        elif not runs:
+            if verb == "drain":
+                return "no service runs: there is nothing to drain"
+            self._mark(top / "_PAUSE")
+            return "no service runs: the queue is paused for its next start"
+        else:
+            self._mark(top / f"_{verb.upper()}", b"now\n" if now else b"")
+        return _SAID[verb] if runs else f"{_SAID[verb]} (no service runs now; the next start sees it)"
 
-    def cancel_all(self) -> None:
-        self._mark(self.folders.inbox / "_CANCEL_ALL")
+    def cancel_all(self) -> int:
+        """Cancel every job that has not begun. How many there were."""
+        waiting = [job for job in self.jobs() if job["state"] in ("pending", "validating", "queued")]
+        mark = self.folders.inbox / "_CANCEL_ALL"
+        self._mark(mark)
+        deadline = time.monotonic() + OBEY_SECONDS
+        while self.beat() is not None and os.path.lexists(mark) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        begun = [job for job in waiting if str(job.get("folder", "")).startswith(self.config.folders.active)]
+        return len(waiting) - len(begun)
 
     def _mark(self, path: Path, text: bytes = b"") -> None:
         try:
@@ -256,6 +314,13 @@ class Reach:
             if is_it and (newest is None or changed >= newest[0]):
                 newest = (changed, status)
         return newest[1] if newest else None
+
+
+def _take_away(mark: Path) -> None:
+    try:
+        take_away(mark)
+    except Denied as denied:
+        raise Refused(str(denied)) from None
 
 
 def _answered(answer: Any) -> dict[str, Any]:
