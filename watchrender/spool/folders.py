@@ -615,7 +615,7 @@ def _is_subfolder(path: Path) -> bool:
 
 def _is_empty_claim(folder: Path) -> bool:
     try:
-        return not any(os.scandir(folder))
+        return not os.listdir(folder)
     except OSError:
         return False
 
