@@ -6,6 +6,7 @@ Every letter says what happened, where exactly, what to do, whether it will be t
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -73,9 +74,10 @@ def _again(job: Job, failure: Failure) -> str:
 
 
 def _how(job: Job) -> str:
+    mended = "" if job.state is State.CANCELLED else " once it is mended"
     what = {Form.FILE: job.file, Form.BUNDLE: "the folder", Form.ZIP: job.file}[job.form] or "the job"
     return (
-        f"Drag this whole folder back into the inbox, or drop {what} there again once it is mended;"
+        f"Drag this whole folder back into the inbox, or drop {what} there again{mended};"
         f" on the command line: watchrender retry {job.key}"
     )
 
@@ -107,7 +109,7 @@ def lone_project(name: str) -> str:
 
         Write these lines into a text file called {stem}.yaml and put it beside the project:
 
-            template: {name}
+            template: {_yaml(name)}
             composition: Main
 
         "Main" is the name of the composition, exactly as it stands in the project. If you like, add
@@ -121,6 +123,14 @@ def lone_project(name: str) -> str:
         (as job.yaml) into one folder and drop that. This letter goes away with the project.
         """
     )
+
+
+def _yaml(text: str) -> str:
+    """A text as YAML reads it back: in quotes where it could be taken for something else."""
+    if re.fullmatch(r"[A-Za-z][\w ()-]*\.[A-Za-z]\w*", text):
+        return text
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'"
 
 
 def order_denied(file: str, words: str) -> str:
@@ -139,6 +149,6 @@ def no_such_job(file: str, target: str, over: str | None, names: Sequence[str] =
     meant = f" Did you mean {by_lower[near[0]]}?" if near else ""
     return (
         f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}\n\n"
-        "Write the job's name as it stands in status/ (without .json), in the same sub-folder of the inbox that the\n"
-        "job was dropped in. `watchrender list` shows all names.\n"
+        "Write the job's name as it stands in status/ (without .status.json), in the same sub-folder of\n"
+        "the inbox that the job was dropped in. `watchrender list` shows all names.\n"
     )

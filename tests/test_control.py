@@ -1,0 +1,138 @@
+"""What a person may ask, and what is refused in which state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.turns import Hand
+from watchrender.control import Denied
+from watchrender.core.job import Progress
+from watchrender.core.states import State
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    made = Hand(tmp_path)
+    made.drop("spot.json")
+    made.pass_time(1)
+    yield made
+    made.close()
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_its_file_goes(hand: Hand) -> None:
+    job = hand.control.cancel(hand.job("spot").id, by="a test")
+    hand.turn()
+
+    assert job.state is State.CANCELLED
+    assert hand.lies("cancelled/spot/spot.json")
+    assert not hand.lies("inbox/spot.json")
+
+
+def test_a_running_job_is_asked_to_end(hand: Hand) -> None:
+    job = hand.control.cancel(hand.start("spot").id, by="a test")
+
+    assert (job.state, job.cancel_requested) == (State.RENDERING, True)
+
+
+def test_a_film_being_delivered_is_not_cancelled(hand: Hand) -> None:
+    job = hand.start("spot")
+    hand.ledger.progress(job.id, Progress(stage="delivering"))
+
+    with pytest.raises(Denied, match="being delivered"):
+        hand.control.cancel(job.id, by="a test")
+
+
+def test_what_is_over_can_only_be_tried_again(hand: Hand) -> None:
+    hand.start("spot")
+    job = hand.finish("spot")
+    control = hand.control
+
+    for order in (
+        lambda: control.cancel(job.id, by="a test"),
+        lambda: control.hold(job.id, by="a test"),
+        lambda: control.release(job.id, by="a test"),
+        lambda: control.prioritize(job.id, 5, by="a test"),
+    ):
+        with pytest.raises(Denied, match="completed"):
+            order()
+    assert control.retry(job.id, by="a test") == "spot.json"
+    hand.pass_time(1)
+    assert hand.job("spot~2").retry_of == job.id
+
+
+def test_what_is_not_over_cannot_be_tried_again(hand: Hand) -> None:
+    with pytest.raises(Denied, match="only a job that is over"):
+        hand.control.retry(hand.job("spot").id, by="a test")
+
+
+def test_a_retry_needs_the_files(hand: Hand) -> None:
+    hand.start("spot")
+    job = hand.fail("spot")
+    (hand.root / "failed/spot/spot.json").unlink()
+
+    with pytest.raises(Denied, match="not in failed/spot any more"):
+        hand.control.retry(job.id, by="a test")
+
+
+def test_hold_and_release_are_marks_and_nothing_else(hand: Hand) -> None:
+    job = hand.job("spot")
+    assert hand.control.hold(job.id, by="a test").hold
+    assert hand.lies("inbox/spot.hold")
+    hand.drop("SPOT.json.HOLD.txt", b"")
+
+    assert not hand.control.release(job.id, by="a test").hold
+    assert not list(hand.inbox.glob("*[hH][oO][lL][dD]*"))
+
+
+def test_a_release_beats_the_hold_of_a_sidecar(hand: Hand) -> None:
+    hand.sidecar("spot.yaml", hold=True)
+    hand.pass_time(4)
+    assert hand.job("spot").hold
+
+    assert not hand.control.release(hand.job("spot").id, by="a test").hold
+
+
+def test_a_running_job_cannot_be_held(hand: Hand) -> None:
+    with pytest.raises(Denied, match="only a job that waits"):
+        hand.control.hold(hand.start("spot").id, by="a test")
+
+
+@pytest.mark.parametrize("priority", [-1, 101])
+def test_a_priority_out_of_range_is_refused(hand: Hand, priority: int) -> None:
+    with pytest.raises(Denied, match="0 to 100"):
+        hand.control.prioritize(hand.job("spot").id, priority, by="a test")
+
+
+def test_pause_and_resume_are_one_mark_that_all_see(hand: Hand) -> None:
+    hand.control.pause()
+    hand.control.pause()
+    assert hand.lies("inbox/_PAUSE") and hand.gate.paused
+    hand.drop("_pause.TXT", b"mine too")
+
+    hand.control.resume()
+
+    assert not hand.gate.paused
+    assert [path.name for path in hand.inbox.iterdir()] == ["spot.json"]
+
+
+def test_stop_leaves_a_pause(hand: Hand) -> None:
+    hand.control.stop()
+
+    assert hand.lies("inbox/_PAUSE")
+    assert (hand.gate.stopping, hand.gate.put_back, hand.gate.at_once) == (True, True, False)
+
+
+def test_a_mark_that_holds_somebodys_files_is_not_emptied(hand: Hand) -> None:
+    hand.drop("_PAUSE/mine.txt", b"x")
+
+    with pytest.raises(Denied, match="empty it"):
+        hand.control.resume()
+    assert hand.lies("inbox/_PAUSE/mine.txt")
+
+
+def test_an_order_for_nobody_is_a_key_error(hand: Hand) -> None:
+    with pytest.raises(KeyError):
+        hand.control.cancel("nobody", by="a test")
