@@ -55,7 +55,7 @@ format: setup ## Format, and mend what can be mended by itself
 	$(BIN)/ruff format --quiet
 
 kill-matrix: setup ## End the service at every effect on disk, restart it, and look
-	WATCHRENDER_KILLS=all $(BIN)/python -m pytest tests/test_kill_matrix.py -v $(PYTEST_ARGS)
+	WATCHRENDER_TEST_MATRIX=whole $(BIN)/python -m pytest tests/test_kill_matrix.py -v $(PYTEST_ARGS)
 
 bench: setup ## All benchmarks; rewrites docs/performance.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,7 +1,8 @@
 """Starts services in a moment: a process that has imported everything, and forks one service for each request.
 
 Requests and answers are lines of JSON: `{"config": PATH, "env": {…}, "log": PATH}` → `{"pid": N}`, and when it has
-ended `{"pid": N, "code": C}`. Each service is the main thread of a process of its own, as after `watchrender run`.
+ended `{"pid": N, "code": C}`. `{"kill": N, "signal": S}` signals one of them: only who has not waited for a process
+yet can be sure that its number is still its own. Each service is the main thread of a process of its own, as after `watchrender run`.
 """
 
 from __future__ import annotations
@@ -65,8 +66,12 @@ def attend(children: set[int]) -> None:
             if not read:
                 return
             *lines, waiting = (waiting + read).split(b"\n")
-            for line in lines:
-                pid = start(json.loads(line))
+            for asked in map(json.loads, lines):
+                if "kill" in asked:
+                    if asked["kill"] in children:
+                        os.kill(asked["kill"], asked["signal"])
+                    continue
+                pid = start(asked)
                 children.add(pid)
                 print(json.dumps({"pid": pid}), flush=True)
         for pid in list(children):

@@ -23,7 +23,7 @@ from watchrender.config import root_hash
 from watchrender.disk import is_half_written
 from watchrender.ledger import reading
 from watchrender.render import simulator
-from watchrender.render.process import stray
+from watchrender.render.process import reap, stray
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake.py")
@@ -63,7 +63,8 @@ class Forge:
         self._codes: dict[int, int] = {}
         self._started: list[int] = []
         self._heard = threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -79,12 +80,19 @@ class Forge:
 
     def start(self, config: Path, env: Mapping[str, str], log: Path) -> int:
         """Fork one service. Its pid."""
-        assert self._process.stdin is not None
         with self._heard:
             self._started.clear()
-            self._process.stdin.write(json.dumps({"config": str(config), "env": dict(env), "log": str(log)}) + "\n")
+            self._ask(config=str(config), env=dict(env), log=str(log))
             assert self._heard.wait_for(lambda: self._started, PATIENCE)
             return self._started.pop()
+
+    def _ask(self, **asked: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to a service; nothing happens if it has ended."""
+        self._ask(kill=pid, signal=int(number))
 
     def code(self, pid: int) -> int | None:
         return self._codes.get(pid)
@@ -92,14 +100,16 @@ class Forge:
     def wait(self, pid: int, seconds: float = PATIENCE) -> int:
         with self._heard:
             if not self._heard.wait_for(lambda: pid in self._codes, seconds):
-                os.kill(pid, signal.SIGABRT)
+                self.signal(pid, signal.SIGABRT)
                 raise AssertionError("the service does not end")
             return self._codes[pid]
 
     def close(self) -> None:
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(PATIENCE)
+        self._listener.join(PATIENCE)
+        self._process.stdout.close()
 
 
 @dataclass(kw_only=True)
@@ -202,10 +212,7 @@ class Harmed:
         """End the service as a person does. Its exit code."""
         assert self._pid is not None
         pid, self._pid = self._pid, None
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
+        self.forge.signal(pid, signal.SIGTERM)
         return self.forge.wait(pid)
 
     def wait(self) -> int:
@@ -216,7 +223,7 @@ class Harmed:
 
     def kill(self) -> None:
         assert self._pid is not None
-        os.kill(self._pid, signal.SIGKILL)
+        self.forge.signal(self._pid, signal.SIGKILL)
         self.forge.wait(self._pid)
         self._pid = None
         self.kills += 1
@@ -225,8 +232,7 @@ class Harmed:
         if self._pid is not None:
             self.kill()
         for found in stray(self.marker):
-            if found.pid is not None:
-                os.kill(found.pid, signal.SIGKILL)
+            reap(found, 0)
 
     def running(self) -> bool:
         return self._pid is not None and self.forge.code(self._pid) is None

@@ -1,0 +1,153 @@
+"""The kill matrix: every effect on disk of every kind of life, and the process ends before, within and after it.
+
+WATCHRENDER_TEST_MATRIX=whole (`make kill-matrix`) cuts at all of them; otherwise a part is taken, always the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.harm import figures
+from tests.harm.kit import Expected, Forge
+from tests.harm.matrix import Tally, cut, cut_twice, cuts, record, sample
+from tests.harm.scenarios import OTHER_VOLUME, SCENARIOS, Scenario
+
+WHOLE = os.environ.get("WATCHRENDER_TEST_MATRIX") == "whole"
+#: How many points of each life are taken where not all are.
+CUTS, CUTS_OF_A_START, CUTS_WITHOUT_RECORD = 8, 16, 2
+#: Of how many deaths the start after it is cut off too, and where: effects that only this start has.
+DEATHS, CUTS_OF_A_RECOVERY = (6, 1000) if WHOLE else (1, 3)
+#: Without the whole: lives whose recovery has work of its own.
+RECOVERED = ("a file and its settings", "a bundle", "a returned job", "a failure", "jobs that do not pass")
+RECOVERED += ("a waiting job is cancelled", "a film for elsewhere", "done on another volume")
+
+NOTHING = Scenario(name="nothing", lay=lambda _home: None, expected={})
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(7200 if WHOLE else 240),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="services are forked, which this system does not know"),
+]
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    made = Forge()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def start(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The points that every start and stop pass."""
+    return record(NOTHING, forge, tmp_path_factory.mktemp("start"))
+
+
+def _lives(names: tuple[str, ...] | None = None) -> list[object]:
+    return [
+        pytest.param(
+            scenario,
+            id=scenario.name.replace(" ", "-"),
+            marks=pytest.mark.skipif(
+                bool(scenario.other_volume) and not OTHER_VOLUME.is_dir(), reason=f"there is no {OTHER_VOLUME} here"
+            ),
+        )
+        for scenario in SCENARIOS
+        if names is None or scenario.name in names
+    ]
+
+
+def _told(kind: str, scenario: Scenario, tally: Tally) -> None:
+    words = f"{kind} {scenario.name}".replace(" ", "-")
+    figures.keep(f"matrix-{words}", kind=kind, scenario=scenario.name, whole=WHOLE, **asdict(tally))
+    assert not tally.faults, "\n".join(f"{point}: {faults}" for point, faults in tally.faults.items())
+
+
+@pytest.mark.parametrize("scenario", _lives())
+def test_a_life_that_is_cut_off_anywhere_ends_as_if_it_had_not_been(
+    scenario: Scenario, forge: Forge, start: list[str], tmp_path: Path
+) -> None:
+    points = cuts(record(scenario, forge, tmp_path), start)
+    tally = Tally(points=len(points))
+
+    for point in points if WHOLE else sample(points, CUTS, scenario.name):
+        tally.add(cut(scenario, point, forge, tmp_path))
+
+    _told("life", scenario, tally)
+
+
+def test_a_start_or_stop_that_is_cut_off_anywhere_is_made_up_for(
+    forge: Forge, start: list[str], tmp_path: Path
+) -> None:
+    scenario = SCENARIOS[0]
+    points = cuts(start)
+    tally = Tally(points=len(points))
+
+    for point in points if WHOLE else sample(points, CUTS_OF_A_START, "start"):
+        tally.add(cut(scenario, point, forge, tmp_path))
+
+    _told("start", scenario, tally)
+
+
+@pytest.mark.parametrize("scenario", _lives())
+def test_a_life_that_is_cut_off_and_loses_its_record_is_found_again_in_its_folders(
+    scenario: Scenario, forge: Forge, start: list[str], tmp_path: Path
+) -> None:
+    points = cuts(record(scenario, forge, tmp_path), start)
+    tally = Tally(points=len(points))
+
+    for point in points if WHOLE else sample(points, CUTS_WITHOUT_RECORD, f"lost {scenario.name}"):
+        tally.add(cut(scenario, point, forge, tmp_path, lose_record=True))
+
+    _told("lost", scenario, tally)
+
+
+@pytest.mark.parametrize("scenario", _lives(None if WHOLE else RECOVERED))
+def test_a_recovery_that_is_cut_off_is_recovered_from(
+    scenario: Scenario, forge: Forge, start: list[str], tmp_path: Path
+) -> None:
+    points = cuts(record(scenario, forge, tmp_path), start)
+    tally = Tally()
+
+    for point in sample(points, DEATHS, f"recovery of {scenario.name}"):
+        tally.add(cut_twice(scenario, point, forge, tmp_path, CUTS_OF_A_RECOVERY))
+
+    _told("recovery", scenario, tally)
+
+
+def test_the_points_are_those_of_every_step(forge: Forge, tmp_path: Path) -> None:
+    passed = {point.rpartition("#")[0] for scenario in SCENARIOS[:3] for point in record(scenario, forge, tmp_path)}
+    steps = ("intake.", "worker._take", "folders._win", "folders.claim", "prepare.", "finish.", "closing.")
+
+    for step in (*steps, "statusfile.", "folders.close", "closing.close"):
+        assert any(step in point for point in passed), step
+    assert {point.partition(":")[0] for point in passed} == {"before", "within", "after"}
+
+
+def test_a_lost_file_a_double_and_a_leftover_would_be_seen(forge: Forge, tmp_path: Path) -> None:
+    scenario = SCENARIOS[1]
+    from tests.harm.matrix import come_to_rest, laid
+
+    with laid(scenario, forge, tmp_path) as harmed:
+        harmed.start()
+        assert come_to_rest(harmed, scenario) == []
+        done = harmed.root / "done" / "spot"
+        for harm, word in (
+            (lambda: (done / "spot.yaml").rename(harmed.home / "away.yaml"), "inbox/spot.yaml is there 0 times"),
+            (lambda: (harmed.root / "x.json").write_bytes((done / "spot.json").read_bytes()), "is there 2 times"),
+            (lambda: (harmed.root / "active" / ".closing-1").mkdir(), "was left"),
+            (lambda: (done / "spot.mp4").write_bytes(b"a f"), "is not there whole"),
+            (lambda: (harmed.root / "status" / "spot.status.json").unlink(), "status/ says spot is None"),
+            (lambda: (done / "spot.status.json").unlink(), "lies in 0 folders"),
+            (lambda: harmed.log.write_text("Traceback"), "the log holds a Traceback"),
+        ):
+            harm()
+            assert any(word in fault for fault in harmed.faults(scenario.expected)), word
+        wrong = {"spot": Expected(states=("failed",), starts=0), "other": Expected()}
+        faults = " ".join(harmed.faults(wrong))
+        assert "not failed" in faults and "other is in the record 0 times" in faults and "was started 1 times" in faults
