@@ -46,7 +46,13 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         assert line.service is not None
         until(lambda: line.service is not None and line.service.gate.waiting())
         host, port = line.service.web.address
-        text = httpx2.get(f"http://{host}:{port}/metrics", trust_env=False).text
+
+        def told() -> str:
+            # The service's document is asked for every now and then: the first one may be older than the first look.
+            text = httpx2.get(f"http://{host}:{port}/metrics", trust_env=False).text
+            return text if "\nwatchrender_scan_age_seconds " in text and 'code="DISK_FULL"' in text else ""
+
+        text = until(told)
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

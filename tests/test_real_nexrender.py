@@ -5,103 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import yaml
 
 from tests.line import until
+from tests.real import Real
 from watchrender.render.nexrender import Nexrender
-from watchrender.render.simulator import write_project
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
-
-
-class Real:
-    """A hot folder served by the real command."""
-
-    def __init__(self, home: Path, data: Path, aerender: Path) -> None:
-        self.home, self.root, self.projects = home, home / "root", home / "projects"
-        self.aerender = aerender
-        self.environment = {name: text for name, text in os.environ.items() if not name.startswith("WATCHRENDER_")}
-        self.environment |= {"WATCHRENDER_DATA_DIR": str(data), "HOME": str(home)}
-        (self.root / "inbox").mkdir(parents=True)
-        self.projects.mkdir()
-        self.config = home / "watchrender.yaml"
-        self.settings: dict[str, Any] = {
-            "root": str(self.root),
-            "state_dir": str(home / "state"),
-            "nexrender": {"aerender": str(aerender)},
-            "retry": {"first_wait": "200ms", "max_wait": "400ms"},
-            "limits": {"min_free_disk": "1MiB", "terminate_grace": "2s"},
-            "server": {"enabled": False},
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def command(self, *words: str) -> list[str]:
-        self.config.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
-        return [sys.executable, "-m", "watchrender", *words, "-c", str(self.config)]
-
-    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words),
-            env=self.environment,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def start(self) -> subprocess.Popen[bytes]:
-        log = open(self.home / "service.log", "ab")  # noqa: SIM115  (the child has it)
-        self.process = subprocess.Popen(
-            self.command("run"), env=self.environment, cwd=self.home, stdout=log, stderr=log
-        )
-        log.close()
-        return self.process
-
-    def end(self, sign: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(sign)
-        return self.process.wait(30)
-
-    def project(self, name: str, **more: Any) -> Path:
-        path = write_project(self.projects / f"{name}.aep", frames=25, layers=["headline"], **more)
-        os.utime(path, (time.time() - 3600, time.time() - 3600))
-        return path
-
-    def drop(self, name: str, project: Path, composition: str = "Main", **more: Any) -> None:
-        job = {"template": {"src": str(project), "composition": composition, "outputExt": "mp4"}, **more}
-        hidden = self.root / "inbox" / f".{name}.tmp"
-        hidden.write_text(json.dumps(job), encoding="utf-8")
-        hidden.rename(self.root / "inbox" / name)
-
-    def status(self, key: str) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((self.root / "status" / f"{key}.status.json").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return found
-
-    def wait(self, key: str, state: str) -> dict[str, Any]:
-        found: dict[str, Any] = until(lambda: (s := self.status(key)).get("state") == state and s, 40)
-        return found
-
-    def stray(self) -> list[str]:
-        """What still runs of the renders of this folder."""
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
-            words = " ".join(process.info["cmdline"] or ())
-            if str(self.home) in words and "watchrender run" not in words:
-                found.append(words)
-        return found
 
 
 @pytest.fixture
@@ -195,7 +109,6 @@ def test_ctrl_c_puts_the_job_back_and_leaves_no_process(real: Real) -> None:
 
 def test_a_second_service_of_one_root_leaves_with_4(real: Real) -> None:
     real.start()
-    until(lambda: (real.root / "status" / "service.json").is_file())
 
     assert real.call("run").returncode == 4
 
@@ -211,9 +124,10 @@ def test_all_faults_of_the_config_are_told_at_once(real: Real) -> None:
 
 
 def test_submit_waits_and_says_how_it_ended(real: Real, tmp_path: Path) -> None:
-    assert real.call("submit", "--wait", str(real.project("spot"))).returncode == 3
+    alone = tmp_path / "alone.json"
+    alone.write_text(json.dumps(real.job(real.project("spot"))), encoding="utf-8")
+    assert real.call("submit", "--wait", str(alone)).returncode == 3
     real.start()
-    until(lambda: (real.root / "status" / "service.json").is_file())
     for name, composition, code in (("good", "Main", 0), ("bad", "Wrong", 1)):
         job = tmp_path / f"{name}.json"
         template = {"src": str(real.project("spot")), "composition": composition, "outputExt": "mp4"}

@@ -1082,7 +1082,7 @@ UNDER_NEXRENDER = {
     "comp_not_found": (1, "rendering reached an error: No comp was found with the given name."),
     "output_module_not_found": (1, "rendering reached an error: No output module template was found"),
     "render_settings_not_found": (1, "No render settings template was found"),
-    "layer_not_found": (1, "rendering reached an error: nexrender: Couldn't find any layers by provided name (P_img)"),
+    "layer_not_found": (1, "Couldn't find any layers by provided name (P_img)"),
     "script_error": (1, "rendering reached an error: Error executing script: "),
     "damaged": (1, "rendering reached an error: After Effects error: file is damaged."),
     "modal": (1, "Another instance of aerender, or another script, may be running"),

@@ -2,7 +2,8 @@
 
 Requests and answers are lines of JSON: `{"config": PATH, "env": {…}, "log": PATH}` → `{"pid": N}`, and when it has
 ended `{"pid": N, "code": C}`. `{"kill": N, "signal": S}` signals one of them: only who has not waited for a process
-yet can be sure that its number is still its own. Each service is the main thread of a process of its own, as after `watchrender run`.
+yet can be sure that its number is still its own. Each service is the main thread of a process of its own, as after
+`watchrender run`.
 """
 
 from __future__ import annotations
