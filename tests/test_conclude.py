@@ -256,7 +256,7 @@ def test_a_disk_that_refuses_the_record_of_a_start_is_waited_for(line: Line, mon
         line.wait("job", "queued")
         faults.write_text("ENOSPC *.journal\n")
         (line.root / "inbox" / "_PAUSE").unlink()
-        until(lambda: "DISK_FULL" in line.waits_for())
+        until(lambda: line.service is not None and "DISK_FULL" in [found.code for found in line.service.gate.waiting()])
         assert line.starts() == []
         faults.unlink()
         status = line.wait("job", "completed")

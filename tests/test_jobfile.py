@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import sys
 import time
 import tracemalloc
 from typing import Any
@@ -246,7 +247,8 @@ def test_a_hostile_file_is_refused_quickly_and_in_few_words(name: str) -> None:
 
     assert found.code in (Code.JOB_INVALID, Code.JOB_UNREADABLE)
     assert len(found.message) < 4000
-    assert time.perf_counter() - started < 10  # a wide margin for a busy machine; most take some milliseconds
+    # A wide margin for a busy machine, wider where each line is traced (coverage); most take some milliseconds.
+    assert time.perf_counter() - started < (60 if sys.gettrace() else 10)
 
 
 def test_the_largest_job_of_nothing_but_objects_stays_in_bounds() -> None:
