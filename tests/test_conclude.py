@@ -170,6 +170,11 @@ def test_a_fault_in_one_job_does_not_stop_the_line(line: Line, monkeypatch: pyte
     assert "watchrender itself failed on this job: RuntimeError: a bug" in cursed["attempts"][0]["error"]["message"]
 
 
+def is_waiting(line: Line, code: str) -> bool:
+    """Does the queue wait for this? Asked of the gate: a cause that goes within a second may be in no file."""
+    return line.service is not None and code in [found.code for found in line.service.gate.waiting()]
+
+
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 
@@ -256,7 +261,7 @@ def test_a_disk_that_refuses_the_record_of_a_start_is_waited_for(line: Line, mon
         line.wait("job", "queued")
         faults.write_text("ENOSPC *.journal\n")
         (line.root / "inbox" / "_PAUSE").unlink()
-        until(lambda: line.service is not None and "DISK_FULL" in [found.code for found in line.service.gate.waiting()])
+        until(lambda: is_waiting(line, "DISK_FULL"))
         assert line.starts() == []
         faults.unlink()
         status = line.wait("job", "completed")
@@ -264,7 +269,9 @@ def test_a_disk_that_refuses_the_record_of_a_start_is_waited_for(line: Line, mon
     assert len(status["attempts"]) == 1
 
 
-def test_an_end_that_the_disk_refuses_to_record_is_recorded_later(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_whose_end_the_disk_refuses_to_record_is_delivered_once(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults = line.home / "faults"
     monkeypatch.setattr(disk, "_hooks", disk._Hooks({"WATCHRENDER_FAULTS": str(faults)}))
     line.drop("job.json", line.job("Slow"))
@@ -272,8 +279,28 @@ def test_an_end_that_the_disk_refuses_to_record_is_recorded_later(line: Line, mo
     with serving(line):
         until(lambda: line.status("job").get("progress", {}).get("percent"))
         faults.write_text("ENOSPC *.journal\n")
+        until(lambda: is_waiting(line, "DISK_FULL"))
+        until(lambda: "job/job.mp4" in line.files("done"))
+        faults.unlink()
+        status = line.wait("job", "completed")
+
+    assert len(status["attempts"]) == 1
+    assert line.starts() == ["Slow"]
+    assert line.files("active") == []
+
+
+def test_a_cancel_that_the_disk_refuses_to_record_is_obeyed_when_there_is_room(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = line.home / "faults"
+    monkeypatch.setattr(disk, "_hooks", disk._Hooks({"WATCHRENDER_FAULTS": str(faults)}))
+    line.drop("job.json", line.job("Hang"))
+
+    with serving(line):
+        until(lambda: line.status("job").get("progress", {}).get("percent"))
+        faults.write_text("ENOSPC *.journal\n")
         line.mark("job.cancel")
-        until(lambda: "DISK_FULL" in line.waits_for() or (faults.exists() and line.status("job")["cancel_requested"]))
+        until(lambda: is_waiting(line, "DISK_FULL"))
         faults.unlink()
         line.wait("job", "cancelled")
 
@@ -310,7 +337,10 @@ def test_an_error_of_a_disk_is_blamed_on_the_machine_unless_it_can_only_be_about
 
     with serving(line):
         status = line.wait("job", "completed")
+        assert line.service is not None
+        blamed = line.service.worker._concluder.blame(OSError(number, "the disk says no"), "a test")
 
+    assert blamed.code == code
     counted = [entry["error"]["code"] for entry in status["attempts"] if entry["error"]]
     assert counted == (["RENDER_FAILED"] if code == "RENDER_FAILED" else [])
     if code != "RENDER_FAILED":

@@ -90,8 +90,9 @@ def test_a_good_film_of_a_renderer_that_never_ends_is_a_success(line: Line) -> N
     assert status["outputs"][0]["path"] == "job.mp4"
 
 
-def test_a_running_render_is_cancelled_and_nothing_of_it_is_left(line: Line) -> None:
-    line.drop("job.json", line.job("Stubborn"))
+@pytest.mark.parametrize("composition", ["Hang", "Stubborn"])
+def test_a_running_render_is_cancelled_and_nothing_of_it_is_left(line: Line, composition: str) -> None:
+    line.drop("job.json", line.job(composition))
 
     with serving(line):
         until(lambda: line.status("job").get("progress", {}).get("percent"))

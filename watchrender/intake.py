@@ -183,9 +183,13 @@ class Intake:
         try:
             offline = self._folders.health()
             if offline is None:
+                wait = self._look_once()
+                # Only now: a look that is refused again and again must not open and close the gate each time.
                 self._gate.looked({}, frozenset({Code.SHARE_OFFLINE}))
-                return self._look_once()
+                return wait
         except OSError as error:
+            if disk.is_full(error):
+                raise  # the record's disk, not the inbox: whoever runs us says so and waits for room
             where = error.filename or self._folders.inbox
             offline = fail(Code.SHARE_OFFLINE, f"{where} cannot be read: {error.strerror or error}")
         except Exception:

@@ -325,7 +325,8 @@ class Worker:
         except BaseException:
             self._finisher.discard(prepared)
             raise
-        self._ledger.forget_tree(prepared.attempt.marker)
+        with suppress(OSError):  # a full disk: a record of a tree that is over names nobody, and the film is there
+            self._ledger.forget_tree(prepared.attempt.marker)
         if outcome.ended in (Ended.STOP, Ended.CANCEL):
             self._finisher.discard(prepared)
             self._ended_by_us(job, outcome.ended)
