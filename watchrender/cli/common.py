@@ -37,6 +37,8 @@ class Given:
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", help="The configuration file.", show_default=False)
 ]
+#: `-c FILE` may stand anywhere, also after a command that has no use for it.
+UnusedConfigOption = Annotated[Path | None, typer.Option("-c", "--config", hidden=True)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from watchrender.cli.common import ConfigOption, Exit, JsonOption, config_path, leave, load_config, print_json
+from watchrender.cli.common import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    UnusedConfigOption,
+    config_path,
+    leave,
+    load_config,
+    print_json,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -72,15 +81,18 @@ class Schema(StrEnum):
     STATUS = "status"
 
 
-def schema(what: Annotated[Schema, typer.Argument(help="job, sidecar, config or status")]) -> None:
+def schema(
+    what: Annotated[Schema, typer.Argument(help="job, sidecar, config or status")],
+    config: UnusedConfigOption = None,
+) -> None:
     """The JSON schema of a file, for editors and tools."""
-    from watchrender import config
+    from watchrender import config as configuration
     from watchrender.core import jobform, settings, status
 
     documents = {
         Schema.JOB: jobform.schema_job,
         Schema.SIDECAR: settings.schema_sidecar,
-        Schema.CONFIG: config.schema,
+        Schema.CONFIG: configuration.schema,
         Schema.STATUS: status.schema_status,
     }
     print_json(documents[what]())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from watchrender.cli.common import ConfigOption, Exit, JsonOption, leave, load_config, print_json
+from watchrender.cli.common import ConfigOption, Exit, JsonOption, UnusedConfigOption, leave, load_config, print_json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,6 +70,7 @@ def _group() -> None:
 def install(
     force: Annotated[bool, typer.Option("--force", help="Install anew even if it is there.")] = False,
     as_json: JsonOption = False,
+    config: UnusedConfigOption = None,
 ) -> None:
     """Install the nexrender that watchrender is tried with, and prove that it runs."""
     from watchrender.core.failure import Failure

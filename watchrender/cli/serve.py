@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from watchrender.cli.common import ConfigOption, Exit, leave, load_config
+from watchrender.cli.common import ConfigOption, Exit, UnusedConfigOption, leave, load_config
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,6 +42,7 @@ def _leave_when_asked() -> None:
 def demo(
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Leave everything in this folder.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Stay up with the page when the jobs are done.")] = False,
+    config: UnusedConfigOption = None,
 ) -> None:
     """Watch sample jobs go through: a temporary hot folder, real nexrender, a simulated After Effects."""
     from watchrender.cli.demo import play
@@ -51,12 +52,15 @@ def demo(
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The hot folder to make.")],
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="The configuration file to write.", show_default=False)
+    ] = None,
 ) -> None:
     """Make a hot folder: its six folders and a configuration file beside them."""
     from watchrender.config import FILE_NAME, Folders
 
     root = folder.expanduser().absolute()
-    file = Path.cwd() / FILE_NAME if Path.cwd() != root else root / FILE_NAME
+    file = (config or Path(FILE_NAME)).expanduser().absolute()
     names = Folders()
     try:
         for name in (names.inbox, names.active, names.done, names.failed, names.cancelled, names.status):
@@ -67,14 +71,20 @@ def init(
     if file.exists():
         typer.echo(f"{file} is there already and stays as it is; set root: {root} in it")
         return
+    try:
+        file.write_text(_first_config(root), encoding="utf-8")
+    except OSError as error:
+        leave(Exit.FIX, f"{file} cannot be written: {error.strerror}")
+    typer.echo(f"settings:   {file}")
+    typer.echo("\nNext:\n  watchrender nexrender install\n  watchrender check\n  watchrender run")
+
+
+def _first_config(root: Path) -> str:
     quoted = str(root).replace("'", "''")
-    file.write_text(
+    return (
         "# Settings of this watchrender. `watchrender check` shows all of them with their defaults.\n"
         f"root: '{quoted}'\n"
         "\n"
         "# After Effects is looked for by itself; name it here to choose one:\n"
-        "# nexrender: {aerender: 'C:\\Program Files\\Adobe\\Adobe After Effects 2025\\Support Files\\aerender.exe'}\n",
-        encoding="utf-8",
+        "# nexrender: {aerender: 'C:\\Program Files\\Adobe\\Adobe After Effects 2025\\Support Files\\aerender.exe'}\n"
     )
-    typer.echo(f"settings:   {file}")
-    typer.echo("\nNext:\n  watchrender nexrender install\n  watchrender check\n  watchrender run")
