@@ -10,7 +10,7 @@ from typing import Any
 
 from watchrender.cli.common import Exit, leave
 
-QUEUE_SHOWN, OVER_SHOWN = 12, 8
+QUEUE_SHOWN, OVER_SHOWN, OVER_KEPT = 12, 8, 50
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -42,14 +42,25 @@ class View:
         data = message.get("data") or {}
         match message.get("type"):
             case "snapshot":
-                self.service = data.get("service") or {}
+                self.service = (data.get("service") or {}) | {"counts": data.get("counts") or {}}
                 self.jobs = {job["id"]: job for job in data.get("jobs") or ()}
             case "job":
                 self.jobs[data["id"]] = data
+                self._forget()
+            case "queue":
+                self.service = self.service | {"counts": data.get("counts") or self.service.get("counts")}
+                for place in data.get("queue") or ():
+                    if place.get("id") in self.jobs:
+                        self.jobs[place["id"]] |= {"position": place.get("position"), "eta": place.get("eta")}
             case "progress" if data.get("id") in self.jobs:
                 self.jobs[data["id"]] |= {"progress": data.get("progress"), "eta": data.get("eta")}
             case "service":
-                self.service = data
+                self.service = {"counts": self.service.get("counts")} | data
+
+    def _forget(self) -> None:
+        """Somebody may look for weeks: of those that are over only the last are kept."""
+        for job in self.over()[OVER_KEPT:]:
+            del self.jobs[job["id"]]
 
     def in_state(self, *states: str) -> list[dict[str, Any]]:
         return [job for job in self.jobs.values() if job["state"] in states]
