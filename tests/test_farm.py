@@ -475,7 +475,10 @@ def test_an_older_database_that_takes_a_job_back_makes_a_new_uid(line: Line, far
         farm.kill_server()
         farm.database.write_bytes(older)
         farm.start_server()
-        second = until(lambda: (job := worker.pick())["uid"] != first["uid"] and job)
+        # No worker asks before we have: one that took the old job first would render it under its old uid.
+        until(lambda: (jobs := farm.jobs()) and first["uid"] not in jobs)
+        second = worker.pick()
+        assert second["uid"] != first["uid"]
         worker.render(second)
         line.wait("spot", "completed")
         until(lambda: is_tidy(line, farm))
