@@ -1,8 +1,8 @@
 """One hub for all streams: numbers what happens, keeps the last of it, and tells the readers.
 
 Ids rise by one. Messages are kept once, in a ring that all readers share: a reader is a place in it, so one that does
-not read costs no memory of its own, and is closed when the ring has moved on past it. A message is written out only
-when somebody reads it, and then once for all.
+not read costs no memory of its own; one that the ring has moved on past starts over with a snapshot, one that takes
+nothing for a while is closed. A message is written out only when somebody reads it, and then once for all.
 
 `publish` is for any thread and never blocks; everything else belongs to the loop.
 """
@@ -249,6 +249,10 @@ class Hub:
         for reader in self._readers:
             reader.over = True
             reader.wake.set()
+
+    def goodbye(self) -> bytes:
+        """The last words. It takes no id of its own: who comes back asks for what follows the last one."""
+        return encode({"id": self.head, "type": "bye", "at": self._stamp(), "data": {}})
 
     # -- snapshots ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 
 from watchrender.core.job import Job
-from watchrender.web.answers import Problem, encode, refuse
+from watchrender.web.answers import Problem, refuse
 from watchrender.web.asking import Parameters
 from watchrender.web.hub import Hub, Reader, chunks, snapshot_frame
 from watchrender.web.protocol import Connection
@@ -89,10 +89,19 @@ def _lost(reader: Reader) -> None:
     reader.wake.set()
 
 
-def _fall_behind(hub: Hub, reader: Reader) -> None:
+async def _resync(hub: Hub, reader: Reader) -> Snapshot | None:
+    """A reader that reads, but slower than things happened: it starts over, and is told of the gap. None: it follows
+    a job that only the record knows by now, and is closed."""
+    job = None if reader.job is None else hub.picture.get(reader.job)
+    if reader.job is None or job is not None:
+        snapshot = hub.snapshot(gap=True) if job is None else hub.snapshot_of(job, gap=True)
+        reader.cursor = snapshot[0]
+        return snapshot
     hub.dropped_readers += 1
     reader.over = True
     reader.cut()
+    await asyncio.sleep(0)  # until the server knows that it is gone
+    return None
 
 
 class _Events:
@@ -127,7 +136,9 @@ class _Events:
         while not reader.over:
             messages = hub.since(reader, behind=connection.waiting_bytes > 0)
             if messages is None:
-                _fall_behind(hub, reader)
+                snapshot = await _resync(hub, reader)
+                if snapshot is not None:
+                    await self._write(send, [snapshot_frame(*snapshot)])
             elif messages:
                 await self._write(send, (message.frame for message in messages))
             else:
@@ -142,7 +153,7 @@ class _Events:
             self._reader.sending_since = None
 
     def _goodbye(self) -> bytes:
-        return b"event: bye\ndata: %s\n\n" % encode({"type": "bye"}) if self._hub.closed else b""
+        return b"event: bye\ndata: %s\n\n" % self._hub.goodbye() if self._hub.closed else b""
 
 
 async def _woken(reader: Reader, seconds: float) -> bool:
@@ -164,8 +175,10 @@ async def _talk(hub: Hub, reader: Reader, snapshot: Snapshot | None, scope: Scop
         while not reader.over:
             messages = hub.since(reader, behind=connection.waiting_bytes > 0)
             if messages is None:
-                _fall_behind(hub, reader)
-                return
+                snapshot = await _resync(hub, reader)
+                if snapshot is not None:
+                    await _say(hub, reader, send, snapshot[1])
+                continue
             for message in messages:
                 await _say(hub, reader, send, message.text)
             if not messages:

@@ -1,0 +1,296 @@
+"""The stream under load: two hundred readers and one that never reads. How late is a change, and what does it cost?
+
+The server runs in a process of its own, with a real ledger whose every change is on the disk before it is told; the
+readers in another, each on a connection of its own. Both read the same monotonic clock (Linux, macOS): a change
+carries the moment just before it was made, in its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.report import Figure, middle, ms, part
+from benchmarks.stand import CannotMeasure, wait_until
+
+READERS = 200
+CHANGES_A_SECOND = 20
+GOAL_SECONDS = 0.050
+#: More than the system's own buffers hold for one connection.
+FLOOD = 8000
+_MOMENT = re.compile(rb"at=(\d+\.\d+)")
+_REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    if sys.platform == "win32":
+        raise CannotMeasure("the clock that two processes share is read on Linux and macOS only")
+    seconds = 4 if quick else 30
+    with _server() as server:
+        idle = server.use()
+        readers = Readers(server.port, READERS, lazy=1)
+        quiet = server.use()
+        server.tell({"changes": CHANGES_A_SECOND * seconds, "pause": 1 / CHANGES_A_SECOND, "kind": "job"})
+        delays = readers.delays(CHANGES_A_SECOND * seconds * READERS)
+        busy = server.use()
+        server.tell({"changes": 1000, "pause": 0, "kind": "progress"})
+        burst = readers.delays(1000 * READERS)
+        after = server.use()
+        server.tell({"changes": FLOOD, "pause": 0, "kind": "progress"})
+        readers.delays(FLOOD * READERS, at_least=0.1)  # progress may be merged for those that are behind
+        gone = readers.wait_for_lazy(40)
+        end = server.use()
+        readers.close()
+    cpu = (busy.cpu - quiet.cpu) / (busy.at - quiet.at) * 100
+    rows = [
+        ["", "found"],
+        ["change to arrival, median (5 % – 95 %)", ms(delays)],
+        ["change to arrival, 99 %", f"{part(delays, 0.99) * 1000:.1f} ms"],
+        ["change to arrival, the latest", f"{max(delays) * 1000:.1f} ms"],
+        ["one burst of 1,000 messages to all, until the last has it", f"{max(burst):.2f} s"],
+        ["CPU of the server meanwhile (of one core)", f"{cpu:.1f} %"],
+        [f"memory: idle, {READERS} readers, after the burst, at the end", f"{_mb(idle, quiet, after, end)} MiB"],
+        [f"the reader that never reads, once {FLOOD:,} messages are on their way", gone],
+    ]
+    p99 = part(delays, 0.99)
+    return [
+        Figure(
+            name="stream",
+            title=f"The stream: {READERS} readers, one of which nobody waits for",
+            method=(
+                f"{CHANGES_A_SECOND} changes of state a second for {seconds} s, each saved and told to {READERS}"
+                " readers of Server-Sent Events; one more is connected and never reads. Median of"
+                f" {len(delays):,} arrivals: {middle(delays) * 1000:.1f} ms."
+            ),
+            rows=rows,
+            goals=[
+                ("99 % within 50 ms", f"{p99 * 1000:.1f} ms", p99 <= GOAL_SECONDS),
+                ("a reader that does not read is closed", gone, gone.startswith("closed")),
+            ],
+        )
+    ]
+
+
+# -- the readers --------------------------------------------------------------------------------------------
+
+
+class Readers:
+    """Connections that read, and some that do not."""
+
+    def __init__(self, port: int, count: int, *, lazy: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._rest: dict[socket.socket, bytes] = {}
+        for _ in range(count):
+            sock = self._connect(port)
+            sock.setblocking(False)
+            self._rest[sock] = b""
+            self._selector.register(sock, selectors.EVENT_READ)
+        self._lazy = [self._connect(port) for _ in range(lazy)]
+        self._drain(0.5)
+
+    def _connect(self, port: int) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(_REQUEST)
+        return sock
+
+    def _drain(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for _ in self._arrivals(0.05):
+                pass
+
+    def delays(self, count: int, *, at_least: float = 1.0) -> list[float]:
+        """How late each message was, until all are here, or nothing has come for a while."""
+        found: list[float] = []
+        heard = time.monotonic()
+        while len(found) < count:
+            before = len(found)
+            found += self._arrivals(0.2)
+            if len(found) > before:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > 5:
+                break
+        if len(found) < count * at_least:
+            raise CannotMeasure(f"only {len(found)} of {count} messages arrived")
+        return found
+
+    def _arrivals(self, patience: float) -> Iterator[float]:
+        for key, _ in self._selector.select(patience):
+            sock = key.fileobj
+            assert isinstance(sock, socket.socket)
+            data = sock.recv(256 * 1024)
+            now = time.monotonic()
+            if not data:
+                self._selector.unregister(sock)
+                continue
+            *whole, self._rest[sock] = (self._rest[sock] + data).split(b"\n\n")
+            for frame in whole:
+                moments = _MOMENT.findall(frame)
+                if moments and b"event: snapshot" not in frame:
+                    yield now - float(moments[-1])
+
+    def wait_for_lazy(self, seconds: float) -> str:
+        """Until the server has closed those who do not read."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            self._drain(0.5)
+            if all(_is_reset(sock) for sock in self._lazy):
+                return f"closed after {time.monotonic() - began:.0f} s"
+        return f"still open after {seconds:.0f} s"
+
+    def close(self) -> None:
+        for sock in (*self._rest, *self._lazy):
+            sock.close()
+
+
+def _is_reset(sock: socket.socket) -> bool:
+    """Was it closed by the other end? Asked without reading what lies there."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0 or not _is_established(sock)
+
+
+def _is_established(sock: socket.socket) -> bool:
+    mine = sock.getsockname()
+    return any(
+        found.laddr == mine and found.status == psutil.CONN_ESTABLISHED
+        for found in psutil.Process().net_connections(kind="tcp4")
+    )
+
+
+# -- the server ---------------------------------------------------------------------------------------------
+
+
+class Use:
+    """What a process has used so far."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        times = process.cpu_times()
+        self.at = time.monotonic()
+        self.cpu = times.user + times.system
+        self.rss = process.memory_info().rss
+
+
+def _mb(*uses: Use) -> str:
+    return ", ".join(f"{use.rss / 2**20:.0f}" for use in uses)
+
+
+class Server:
+    """The process that serves."""
+
+    def __init__(self, child: subprocess.Popen[str], port: int) -> None:
+        self._child = child
+        self._process = psutil.Process(child.pid)
+        self.port = port
+
+    def tell(self, order: dict[str, Any]) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(order) + "\n")
+        self._child.stdin.flush()
+
+    def use(self) -> Use:
+        time.sleep(0.3)
+        return Use(self._process)
+
+
+@contextmanager
+def _server() -> Iterator[Server]:
+    folder = Path(tempfile.mkdtemp(prefix="watchrender-bench-"))
+    command = [sys.executable, "-m", "benchmarks.stream", str(folder)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if not line.strip().isdecimal():
+            raise CannotMeasure("the server did not start")
+        port = int(line)
+        wait_until(lambda: _answers(port), 10, what="the server")
+        yield Server(child, port)
+    finally:
+        child.kill()
+        child.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(port: int) -> bool:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        return bool(answer.status == 200)
+
+
+def serve(folder: Path) -> None:
+    """The child: a server on an empty record, and changes as they are ordered on stdin."""
+    from watchrender.config.model import Folders as Names
+    from watchrender.config.model import Server as ServerConfig
+    from watchrender.control import Control
+    from watchrender.core.job import Progress
+    from watchrender.core.states import Event
+    from watchrender.gate import Gate
+    from watchrender.ledger.ledger import Ledger
+    from watchrender.spool.folders import Folders
+    from watchrender.web.server import WebServer
+
+    (folder / "root").mkdir()
+    ledger = Ledger(folder / "ledger")
+    folders = Folders(folder / "root", Names())
+    folders.prepare()
+    gate = Gate(stamp=ledger.stamp)
+    counts: dict[str, Any] = {"version": "", "node": "bench", "uptime": 0, "health": {}, "waiting": [], "counts": {}}
+    web = WebServer(
+        config=ServerConfig(port=0),
+        ledger=ledger,
+        control=Control(ledger=ledger, folders=folders, gate=gate, look=lambda: None),
+        gate=gate,
+        folders=folders,
+        service_document=lambda: counts,
+        queue_document=lambda: {"queue": [], "total": 0, "counts": {}},
+        log_of=lambda _job: b"",
+        drop=lambda *_: "",
+        document_of=lambda _job: None,
+        ready=list,
+    )
+    web.start()
+    print(web.address[1], flush=True)
+
+    def change(number: int) -> None:
+        """The life of a job, step by step: each call is one change of state."""
+        at = f"at={time.monotonic():.6f}"
+        if number % 4 == 0:
+            change.job = ledger.add(why=at, name=f"job{number}").id  # type: ignore[attr-defined]
+        else:
+            event = (Event.CHECK, Event.ACCEPT, Event.CANCEL)[number % 4 - 1]
+            ledger.apply(change.job, event, at)  # type: ignore[attr-defined]
+
+    runs = ledger.add(why="renders", name="runs").id
+    for event in (Event.CHECK, Event.ACCEPT, Event.START):
+        ledger.apply(runs, event, "renders")
+
+    def progress(number: int) -> None:
+        shown = Progress(percent=number % 100, frame=number, stage="rendering")
+        ledger.progress(runs, shown, {"basis": f"at={time.monotonic():.6f}"})
+
+    for line in sys.stdin:
+        order = json.loads(line)
+        do = change if order["kind"] == "job" else progress
+        pause, due = threading.Event(), time.monotonic()
+        for number in range(order["changes"]):
+            do(number)
+            due += order["pause"]
+            if order["pause"]:
+                pause.wait(max(0.0, due - time.monotonic()))
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

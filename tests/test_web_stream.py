@@ -1,0 +1,446 @@
+"""The stream over real connections: who reads, who does not, who comes back, and how it ends. A web server alone, on a
+record of its own."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.line import until
+from watchrender.config.model import Folders as Names
+from watchrender.config.model import Server
+from watchrender.control import Control
+from watchrender.core.job import Progress
+from watchrender.core.states import Event
+from watchrender.gate import Gate
+from watchrender.ledger.ledger import Ledger
+from watchrender.spool.folders import Folders
+from watchrender.web import hub, protocol, pulse, server, stream
+from watchrender.web.server import PortTaken, WebServer
+
+
+class Alone:
+    """A web server and what it stands on."""
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        (home / "root").mkdir(exist_ok=True)
+        self.ledger = Ledger(home / "ledger", sync="never")
+        self.folders = Folders(home / "root", Names())
+        self.folders.prepare()
+        self.gate = Gate(stamp=self.ledger.stamp)
+        control = Control(ledger=self.ledger, folders=self.folders, gate=self.gate, look=lambda: None)
+        self.web = WebServer(
+            config=Server(**({"port": 0} | settings)),
+            ledger=self.ledger,
+            control=control,
+            gate=self.gate,
+            folders=self.folders,
+            service_document=lambda: {"version": "1", "node": "here", "uptime": 1.0, "health": {}},
+            queue_document=lambda: {"queue": [], "total": 0, "counts": {}},
+            log_of=lambda _job: b"one\ntwo\nthree\n",
+            drop=lambda *_: "",
+            document_of=lambda _job: None,
+            ready=list,
+        )
+        self.web.start()
+        self.hub = self.web._site.hub
+
+    @property
+    def host(self) -> str:
+        return "{}:{}".format(*self.web.address)
+
+    def client(self, **more: Any) -> httpx2.Client:
+        return httpx2.Client(base_url=f"http://{self.host}", trust_env=False, timeout=10, **more)
+
+    def socket(self, rest: str = "") -> Any:
+        return connect(f"ws://{self.host}/api/v1/ws{rest}", proxy=None, close_timeout=1)
+
+    def follow(self) -> socket.socket:
+        """A bare connection that has asked for the events and reads nothing by itself."""
+        sock = socket.create_connection(self.web.address, timeout=10)
+        sock.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+        return sock
+
+    def render(self, name: str) -> str:
+        job = self.ledger.add(why="test", name=name)
+        for event in (Event.CHECK, Event.ACCEPT, Event.START):
+            self.ledger.apply(job.id, event, "test")
+        return job.id
+
+    def flood(self, job: str, count: int) -> None:
+        for number in range(count):
+            self.ledger.progress(job, Progress(frame=number), {"basis": "x" * 200})
+
+    def close(self) -> None:
+        self.web.stop()
+        self.ledger.close()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Alone]:
+    made = Alone(tmp_path)
+    yield made
+    made.close()
+
+
+def _events(client: httpx2.Client, **more: Any) -> Iterator[dict[str, Any]]:
+    with client.stream("GET", "/api/v1/events", **more) as answer:
+        assert answer.status_code == 200
+        for line in answer.iter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line[5:])
+
+
+# -- who reads ----------------------------------------------------------------------------------------------
+
+
+def test_an_event_has_its_id_and_type_beside_its_data(alone: Alone) -> None:
+    with alone.client() as client, client.stream("GET", "/api/v1/events") as answer:
+        lines = answer.iter_lines()
+        event = [next(line for line in lines if line.startswith(start)) for start in ("id:", "event:", "data:")]
+
+    found = json.loads(event[2][5:])
+    assert event[0] == f"id: {found['id']}"
+    assert event[1] == "event: snapshot"
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+def test_ids_begin_at_the_start_in_milliseconds_and_above_those_of_the_life_before(tmp_path: Path) -> None:
+    before = time.time() * 1000
+    first = Alone(tmp_path)
+    assert before - 1 <= first.hub.head <= time.time() * 1000 + 1000
+    for number in range(20):
+        first.hub.publish("service", {"number": number})
+    first.ledger.know(stream_id=int(time.time() * 1000) + 3_600_000)  # as if it had run ahead of the clock
+    first.hub._next_id = first.ledger.facts()["stream_id"] + 1
+    last = first.hub.newest
+    first.close()
+
+    second = Alone(tmp_path)
+    try:
+        with second.client() as client:
+            found = next(_events(client, headers={"Last-Event-ID": str(last)}))
+    finally:
+        second.close()
+    assert found["data"]["gap"] is True
+    assert found["id"] > last
+
+
+@pytest.mark.parametrize("last", ["17", "99999999999999999", "-5", "x", "١٧", "1.5", "9" * 100])
+def test_an_id_that_is_too_old_unknown_or_of_the_future_begins_with_a_gap(alone: Alone, last: str) -> None:
+    with alone.client() as client:
+        found = next(_events(client, params={"last_event_id": last}))
+
+    assert found["type"] == "snapshot"
+    assert found["data"]["gap"] is True
+
+
+def test_the_id_of_the_header_is_newer_than_that_of_the_address(alone: Alone) -> None:
+    last = alone.hub.head
+    alone.render("spot")
+    until(lambda: alone.hub.head >= last + 4)
+    with alone.client() as client:
+        found = next(_events(client, headers={"Last-Event-ID": str(last + 2)}, params={"last_event_id": str(last)}))
+
+    assert found["id"] == last + 3
+
+
+def test_the_socket_says_what_the_events_say(alone: Alone) -> None:
+    with alone.client() as client, alone.socket() as reader:
+        first = json.loads(reader.recv(5))
+        job = alone.render("spot")
+        alone.ledger.progress(job, Progress(percent=50))
+        told = [json.loads(reader.recv(5)) for _ in range(5)]
+        again = _events(client, headers={"Last-Event-ID": str(first["id"])})
+
+        assert first["type"] == "snapshot"
+        assert told == [next(again) for _ in range(5)]
+        assert told[-1]["data"]["progress"]["percent"] == 50
+
+
+def test_who_follows_one_job_hears_of_no_other(alone: Alone) -> None:
+    job, other = alone.render("spot"), alone.render("other")
+    with alone.socket(f"?job={job}") as reader:
+        first = json.loads(reader.recv(5))
+        alone.ledger.progress(other, Progress(percent=1))
+        alone.ledger.progress(job, Progress(percent=2))
+        told = json.loads(reader.recv(5))
+        while told["type"] == "service":
+            told = json.loads(reader.recv(5))
+
+    assert [shown["id"] for shown in first["data"]["jobs"]] == [job]
+    assert (told["type"], told["data"]["id"]) == ("progress", job)
+
+
+def test_a_job_that_is_not_there_cannot_be_followed(alone: Alone) -> None:
+    with alone.client() as client:
+        answer = client.get("/api/v1/events", params={"job": "nobody"})
+    with pytest.raises(InvalidStatus) as refused, alone.socket("?job=nobody"):
+        pass
+
+    assert answer.status_code == 404
+    assert refused.value.response.status_code == 404
+    assert refused.value.response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_foreign_page_gets_no_socket(alone: Alone) -> None:
+    address = f"ws://{alone.host}/api/v1/ws"
+    with pytest.raises(InvalidStatus) as refused, connect(address, proxy=None, origin="http://evil.example"):
+        pass
+
+    assert refused.value.response.status_code == 403
+
+
+def test_no_more_streams_than_a_server_can_bear(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_STREAMS", 2)
+    with alone.client() as client, alone.socket() as one, alone.socket() as two:
+        one.recv(5)
+        two.recv(5)
+        answer = client.get("/api/v1/events")
+
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        one.close()
+        until(lambda: alone.hub.readers == 1)
+        assert next(_events(client))["type"] == "snapshot"
+
+
+# -- who does not -------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_never_reads_is_closed_and_the_others_miss_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "STUCK_SECONDS", 0.5)
+    alone = Alone(tmp_path)
+    try:
+        job = alone.render("spot")
+        lazy = alone.follow()
+        heard: list[int] = []
+
+        def read() -> None:
+            with alone.client() as client:
+                heard.extend(message["id"] for message in _events(client) if message["type"] != "bye")
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        until(lambda: alone.hub.readers == 2 and heard)
+        for _ in range(20):
+            alone.flood(job, 500)
+            until(lambda: heard[-1] >= alone.hub.newest - 100)
+        until(lambda: alone.hub.dropped_readers == 1)
+        lazy.settimeout(5)
+        with pytest.raises(ConnectionError):
+            while lazy.recv(65536):
+                pass
+        until(lambda: heard[-1] == alone.hub.head)
+
+        assert heard == list(range(heard[0], heard[0] + len(heard)))
+        lazy.close()
+    finally:
+        alone.close()
+    reader.join(5)
+
+
+def test_a_reader_that_falls_behind_starts_over_and_is_told(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "RING_MESSAGES", 50)
+    job = alone.render("spot")
+    sock = alone.follow()
+    until(lambda: alone.hub.readers == 1)
+    for _ in range(40):  # in pieces, so that the loop has its turns and the connection fills
+        last = alone.hub.newest
+        alone.flood(job, 200)
+        until(lambda last=last: alone.hub.head >= last + 200)
+    sock.settimeout(2)
+    data = b""
+    while b'"gap":true' not in data:
+        data += sock.recv(65536)
+    sock.close()
+
+    assert alone.hub.dropped_readers == 0
+
+
+def test_a_client_that_leaves_is_forgotten_at_once(alone: Alone) -> None:
+    socks = [alone.follow() for _ in range(20)]
+    until(lambda: alone.hub.readers == 20)
+    began = time.monotonic()
+    for sock in socks:
+        sock.close()
+    until(lambda: alone.hub.readers == 0)
+
+    assert time.monotonic() - began < 2
+
+
+# -- how it ends --------------------------------------------------------------------------------------------
+
+
+def test_the_end_says_goodbye_to_all_and_takes_less_than_a_second(tmp_path: Path) -> None:
+    alone = Alone(tmp_path)
+    reading, lazy, silent = alone.follow(), alone.follow(), socket.create_connection(alone.web.address)
+    with alone.socket() as over_socket:
+        over_socket.recv(5)
+        until(lambda: alone.hub.readers == 3)
+        began = time.monotonic()
+        alone.close()
+        took = time.monotonic() - began
+
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                over_socket.recv(5)
+    text = b""
+    while piece := reading.recv(65536):
+        text += piece
+    for sock in (reading, lazy, silent):
+        sock.close()
+
+    assert b"event: bye" in text
+    assert text.endswith(b"0\r\n\r\n")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert took < 1.5  # a second, and what a busy machine adds
+
+
+def test_a_change_after_the_end_hurts_nobody(tmp_path: Path) -> None:
+    alone = Alone(tmp_path)
+    alone.web.stop()
+    alone.render("spot")
+    alone.web.service_changed()
+    alone.web.stop()
+    alone.ledger.close()
+
+
+# -- the door -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_http_is_a_problem_too(alone: Alone) -> None:
+    with socket.create_connection(alone.web.address, timeout=5) as sock:
+        sock.sendall(b"hello there\r\n\r\n")
+        text = sock.recv(65536)
+
+    assert text.startswith(b"HTTP/1.1 400")
+    assert b"application/problem+json" in text
+
+
+def test_who_connects_and_asks_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "FIRST_REQUEST_SECONDS", 0.3)
+    alone = Alone(tmp_path)
+    try:
+        for beginning in (b"", b"GET / HTTP/1.1\r\nHost: local"):
+            with socket.create_connection(alone.web.address, timeout=5) as sock:
+                sock.sendall(beginning)
+                try:
+                    assert sock.recv(100) == b""
+                except ConnectionError:
+                    pass
+        with alone.client() as client:  # a connection in use is not
+            client.get("/healthz")
+            time.sleep(0.5)  # longer than the limit: it must not count for a connection that has asked
+            assert client.get("/healthz").status_code == 200
+    finally:
+        alone.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b'{"priority": 5', "application/json", 400),
+        (b"priority=5", "application/x-www-form-urlencoded", 415),
+        (b"", "application/json", 400),
+        (b'{"priority": "5"}', "application/json", 422),
+        (b'{"priority": true}', "application/json", 422),
+        (b'{"priority": 101}', "application/json", 422),
+        (b'{"priority": 5, "hold": true}', "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b'"' + b"x" * 600_000 + b'"', "application/json", 413),
+        (b"\xff\xfe", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"priority": 5}', "application/json; charset=utf-8", 200),
+        (b'{"priority": 5.0}', "application/json", 200),
+    ],
+)
+def test_a_body_is_judged_whole(alone: Alone, body: bytes, kind: str, status: int) -> None:
+    job = alone.ledger.add(why="test", name="spot")
+    with alone.client() as client:
+        answer = client.patch(f"/api/v1/jobs/{job.id}", content=body, headers={"content-type": kind})
+
+    assert answer.status_code == status
+    if status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+        assert answer.json()["detail"]
+
+
+def test_a_body_without_a_length_is_limited_too(alone: Alone) -> None:
+    job = alone.ledger.add(why="test", name="spot")
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 65536
+
+    with alone.client() as client:
+        try:
+            answer = client.patch(
+                f"/api/v1/jobs/{job.id}", content=endless(), headers={"content-type": "application/json"}
+            )
+        except httpx2.WriteError:
+            return  # it was closed before all was sent: as good
+    assert answer.status_code == 413
+
+
+def test_an_order_for_nothing_in_particular_is_refused(alone: Alone) -> None:
+    """`{}` must not mean "all"."""
+    alone.ledger.add(why="test", name="spot")
+    with alone.client() as client:
+        for wanted in ({}, {"state": []}, {"q": None}, {"ids": []}, {"ids": ["x"]}, {"ids": ["0" * 26], "q": "spot"}):
+            assert client.post("/api/v1/jobs/cancel", json=wanted).status_code == 422, wanted
+        found = client.post("/api/v1/jobs/cancel", json={"state": "pending", "q": "sp"}).json()
+
+    assert (found["done"], found["refused"]) == (1, 0)
+
+
+def test_a_method_that_is_not_there_says_which_are(alone: Alone) -> None:
+    with alone.client() as client:
+        answer = client.delete("/api/v1/jobs")
+        nowhere = client.get("/api/v2")
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+    assert nowhere.status_code == 404
+    assert nowhere.headers["content-type"] == "application/problem+json"
+
+
+def test_a_head_is_an_answer_without_a_body_even_of_the_stream(alone: Alone) -> None:
+    with alone.client() as client:
+        for path in ("/", "/healthz", "/api/v1/jobs", "/api/v1/events"):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (200, b""), path
+    until(lambda: alone.hub.readers == 0)
+
+
+def test_the_last_lines_of_a_log(alone: Alone) -> None:
+    job = alone.ledger.add(why="test", name="spot")
+    with alone.client() as client:
+        lines = [client.get(f"/api/v1/jobs/{job.id}/log", params={"tail": number}).text for number in (0, 1, 2, 99)]
+
+    assert lines == ["", "three\n", "two\nthree\n", "one\ntwo\nthree\n"]
+
+
+def test_a_taken_port_is_told_with_who_has_it(alone: Alone) -> None:
+    with pytest.raises(
+        PortTaken, match=r"server\.port: \d+ on 127\.0\.0\.1 is taken by .*; end that, or set server\.port"
+    ):
+        server.listen("127.0.0.1", alone.web.address[1])
+    with pytest.raises(PortTaken, match=r"server\.host: 203\.0\.113\.7 is no address of this machine"):
+        server.listen("203.0.113.7", 0)
+    with pytest.raises(PortTaken, match=r"server\.host: no\.such\.host\.invalid is no address"):
+        server.listen("no.such.host.invalid", 0)
