@@ -78,8 +78,8 @@ def is_tidy(line: Line, farm: Farm) -> bool:
 def test_a_job_goes_to_the_farm_and_its_film_lies_in_done(line: Line, farm: Farm, worker: Picker) -> None:
     line.change(nexrender_server={"tags": ["AE 2024", "fast"]})
     with serving(line):
-        line.drop("p80_spot.json")
         line.drop("spot.yaml", "tags: [client-a]\n")
+        line.drop("p80_spot.json")
         job = worker.pick()
         assert line.wait("spot", "rendering")["progress"]["stage"] in ("waiting for a worker", "rendering")
         worker.render(job)
