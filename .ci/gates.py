@@ -15,13 +15,24 @@ def main(report: Path) -> int:
     found = json.loads(report.read_text(encoding="utf-8"))
     missed = 0
     for name, asked in settings["tool"]["watchrender"]["coverage"].items():
-        summary = found["files"].get(name, {}).get("summary")
+        summary = summed(found["files"], name)
         for what, least in asked.items():
             share = percent(summary, what)
             missed += share < least
             print(f"{'ok  ' if share >= least else 'MISS'} {name}: {share:.1f} % of {what}, {least} % asked for")
     print(f"     all: {percent(found['totals'], 'lines'):.1f} % of lines")
     return 1 if missed else 0
+
+
+def summed(files: dict[str, Any], name: str) -> dict[str, int] | None:
+    """The figures of a file, or of all files of a folder (its name ends in a slash) put together."""
+    summaries = [
+        found["summary"] for file, found in files.items() if file == name or (name[-1] == "/" and file.startswith(name))
+    ]
+    if not summaries:
+        return None
+    keys = ("covered_lines", "num_statements", "covered_branches", "num_branches")
+    return {key: sum(summary.get(key, 0) for summary in summaries) for key in keys}
 
 
 def percent(summary: dict[str, Any] | None, what: str) -> float:

@@ -995,14 +995,14 @@ def _clear(hand: Hand, name: str) -> None:
 
 def test_a_fault_of_our_own_over_one_file_hurts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(tmp_path)
-    real = hand.intake._judge.judge
+    real = hand.intake._admission._judge.judge
 
     def judge(job: Any, *args: Any) -> Any:
         if job.name == "poison":
             raise ZeroDivisionError
         return real(job, *args)
 
-    monkeypatch.setattr(hand.intake._judge, "judge", judge)
+    monkeypatch.setattr(hand.intake._admission._judge, "judge", judge)
     hand.drop("poison.json")
     hand.drop("spot.json")
     hand.turn()
@@ -1079,7 +1079,7 @@ def _inodes_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
             size=found.size, mtime_ns=found.mtime_ns, inode=next(numbers), is_dir=found.is_dir, regular=found.regular
         )
 
-    import watchrender.intake as flow
+    from watchrender.intake import watch
 
     real_look, real_read = watcher.look, watcher.read
 
@@ -1087,5 +1087,5 @@ def _inodes_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
         found = real_read(path, limit)
         return None if found is None else (found[0], restless(found[1]))
 
-    monkeypatch.setattr(flow, "look", lambda path: restless(real_look(path)))
-    monkeypatch.setattr(flow, "read", read)
+    monkeypatch.setattr(watch, "look", lambda path: restless(real_look(path)))
+    monkeypatch.setattr(watch, "read", read)

@@ -1,0 +1,274 @@
+"""What has just come into the inbox: its role, and whether it is a new job, a known one, or an old one renamed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from loguru import logger
+
+from watchrender import disk
+from watchrender.core import letters, naming
+from watchrender.core.job import Form, Job
+from watchrender.core.naming import Kind, Order
+from watchrender.gate import Gate
+from watchrender.intake.projects import Projects
+from watchrender.intake.watch import Watch
+from watchrender.judge import Judge
+from watchrender.ledger.ledger import Ledger
+from watchrender.spool.folders import before_name
+from watchrender.spool.inbox import Entry, Role
+from watchrender.spool.watcher import Look
+
+#: So many are looked at before what follows is recorded.
+TOGETHER = 200
+
+
+class Arrivals:
+    """New names in the inbox."""
+
+    def __init__(
+        self,
+        *,
+        watch: Watch,
+        ledger: Ledger,
+        judge: Judge,
+        gate: Gate,
+        projects: Projects,
+        ignore: tuple[str, ...],
+    ) -> None:
+        self._watch = watch
+        self._inbox = watch.inbox
+        self._folders = watch.folders
+        self._pace = watch.pace
+        self._clock = watch.clock
+        self._ledger = ledger
+        self._judge = judge
+        self._gate = gate
+        self._projects = projects
+        self._ignore = ignore
+        self._arrival = ledger.arrival
+        self._done_names: dict[str, tuple[int, set[str]]] = {}  # sub → mtime and folded names of done/<sub>
+        self.subs: set[str] = set(ledger.facts().get("subs", ()))
+        self.first = True  # the first turn of this life: what is found then was there before
+        self.unseen_subs = False  # a sub-folder has just been found: what is in it comes with the next scan
+        self.told_of: set[str] = set()  # by events, before this turn
+        self.unheard: dict[str, float] = {}  # found by the scan alone, so far
+
+    def expect(self, job: Job) -> Entry:
+        """An entry for a job whose file should lie in the inbox."""
+        now = self._clock()
+        entry = Entry(
+            sub=job.sub, name=job.file, is_dir=job.form is Form.BUNDLE, role=Role.JOB, job_id=job.id, seen_at=now,
+            created_at=job.created_at, arrival=job.arrival, stamp=job.stamp, changed_at=now,
+        )  # fmt: skip
+        self._inbox.add(entry)
+        self._inbox.restless[entry] = None
+        return entry
+
+    def announce(self, sub: str, name: str) -> Job:
+        """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
+        entry = Entry(sub=sub, name=name, is_dir=False, seen_at=self._clock())
+        return self.record(entry, Form.FILE)
+
+    def arrive(self, fresh: list[Entry], now: float) -> None:
+        """Give each new name its role; jobs are recorded in natural order, so `sh2` comes before `sh10`."""
+        for number in range(0, len(fresh), TOGETHER):
+            looked = [(entry, *self._meet(entry)) for entry in fresh[number : number + TOGETHER]]
+            with self._ledger.together():
+                for entry, kind, found in looked:
+                    self._classify(entry, kind, found, now)
+
+    def _meet(self, entry: Entry) -> tuple[Kind, Look | None]:
+        kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
+        return kind, None if kind is Kind.IGNORED else self._watch.look(entry)
+
+    def _classify(self, entry: Entry, kind: Kind, found: Look | None, now: float) -> None:
+        if kind is Kind.IGNORED:
+            entry.role = Role.OTHER
+            self._inbox.add(entry)
+            if self.first:
+                self._projects.left_behind(entry)
+            return
+        if found is None:
+            return  # gone already
+        self._inbox.add(entry)
+        self._arrival += 1
+        entry.arrival = max(self._arrival, self._ledger.arrival + 1)
+        self._arrival = entry.arrival
+        entry.saw(found, now)
+        if not self.first and entry.place not in self.told_of:
+            self.unheard.setdefault(entry.place, now)
+        if not found.regular:
+            self._watch.ignore(entry, letters.NOT_PLAIN)
+        elif kind is Kind.CONTROL and self._is_control(entry):
+            entry.role = Role.CONTROL
+            self._inbox.controls[entry] = None
+        elif kind in (Kind.FOLDER, Kind.CONTROL):
+            self._meet_folder(entry, found, now)
+        elif kind is Kind.LETTER:
+            entry.role = Role.LETTER
+            self._projects.waiting[entry] = None
+            self._watch.again(entry, now + self._pace.settle)
+        elif kind in (Kind.JOB, Kind.ZIP):
+            self.meet_job(entry, Form.ZIP if kind is Kind.ZIP else Form.FILE, found)
+            self._watch.again(entry, now)
+        elif kind is Kind.YAML:
+            self._inbox.call(entry)
+            self._watch.again(entry, now)  # a job or a sidecar: its content tells
+        else:
+            self._watch.ignore(entry, letters.NO_JOB_FILE)
+
+    def _is_control(self, entry: Entry) -> bool:
+        """A file always; a folder if nothing is in it (somebody's folder is never taken away), or if it only stands."""
+        control = naming.control(entry.name, is_dir=entry.is_dir)
+        if not entry.is_dir or (control is not None and control.order is Order.PAUSE):
+            return True
+        try:
+            with os.scandir(self._watch.path(entry)) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False
+
+    def _meet_folder(self, entry: Entry, found: Look, now: float) -> None:
+        renamed = self._renamed(entry, found)
+        if renamed is not None:
+            self._reattach(entry, renamed, f"renamed to {entry.name}")
+        elif (known := self._known(entry)) is not None:
+            self._reattach(entry, known, None)
+        elif entry.place in self.subs:
+            entry.role = Role.SUB
+        elif self.first and not self._ledger.facts().get("subs") and (self._folders.status / entry.place).is_dir():
+            self.become_sub(entry)  # the record is lost, but this was a sub-folder before
+        else:
+            self._inbox.call(entry)
+            self._watch.again(entry, now)
+
+    def become_sub(self, entry: Entry) -> None:
+        entry.role = Role.SUB
+        self._watch.rest(entry)
+        self.subs.add(entry.place)
+        self.unseen_subs = True
+        self._ledger.know(subs=sorted(self.subs))
+        self._watch.soon(self._clock())
+
+    def meet_job(self, entry: Entry, form: Form, found: Look) -> Job:
+        """A new job, an old one under a new name, or one that the record already knows."""
+        renamed = self._renamed(entry, found)
+        if renamed is not None:
+            return self._reattach(entry, renamed, f"renamed to {entry.name}")
+        known = self._known(entry)
+        if known is not None:
+            return self._reattach(entry, known, None)
+        return self.record(entry, form)
+
+    def meet_bundle(self, entry: Entry, now: float) -> None:
+        if self._inbox.get(entry.sub, entry.name) is entry:
+            self.record(entry, Form.BUNDLE)
+            entry.read_at = now  # it has just been quiet
+            self._watch.again(entry, now)
+
+    def _renamed(self, entry: Entry, found: Look) -> Job | None:
+        """The job whose file went away while the same file appeared beside it under another name."""
+        for other in self._inbox.gone:
+            if other.sub != entry.sub or other.is_dir != entry.is_dir or other.job_id is None or other.stamp is None:
+                continue
+            job = self._ledger.get(other.job_id)
+            if job is None or job.over or job.begun:
+                continue
+            if other.stamp == found.stamp or (entry.is_dir and other.stamp[2] == found.inode):
+                return job
+            if other.stamp[:2] == found.stamp[:2] and not entry.is_dir and self._same_content(entry, job):
+                return job  # a share that invents a new inode at each look
+        return None
+
+    def _same_content(self, entry: Entry, job: Job) -> bool:
+        data = self._watch.read(entry)
+        return isinstance(data, bytes) and job.digest is not None and self._judge.digest(data) == job.digest
+
+    def _known(self, entry: Entry) -> Job | None:
+        """The job that the record says this file is."""
+        job = self._ledger.live_by_file(entry.sub, entry.name)
+        return job if job is not None and not job.begun and job.id not in self._inbox.by_job else None
+
+    def _reattach(self, entry: Entry, job: Job, why: str | None) -> Job:
+        old = self._inbox.by_job.get(job.id)
+        if old is not None and old is not entry:
+            old.job_id = None
+            self._inbox.drop(old)
+        entry.arrival, entry.created_at = job.arrival, job.created_at
+        self._inbox.own(entry, job.id)
+        self._inbox.restless[entry] = None
+        if why is not None:
+            self._bring_before(job, entry.name)
+            job = self._ledger.note(job.id, why, file=entry.name, **self._judge.priority_of(job, entry.name))
+            self._gate.wake.set()
+        return job
+
+    def _bring_before(self, job: Job, name: str) -> None:
+        """What a returned job left before waits hidden under its file's name."""
+        folder = self._folders.inbox_folder(job.sub)
+        if (folder / before_name(job.file)).is_dir():
+            try:
+                disk.rename(folder / before_name(job.file), folder / before_name(name))
+            except OSError as error:
+                logger.warning("{}: what it left before stays hidden: {}", job.key, str(error))
+
+    def record(self, entry: Entry, form: Form, **extra: Any) -> Job:
+        with self._ledger.together():
+            name = self._free_name(entry)
+            retry_of = extra.pop("retry_of", None) or self._retry_of(entry)
+            why = f"seen in the inbox as {entry.name}" if retry_of is None else f"another try of {retry_of}"
+            if entry.created_at:
+                extra |= {"created_at": entry.created_at, "arrival": entry.arrival}
+            job = self._ledger.add(
+                why=why,
+                name=name,
+                sub=entry.sub,
+                form=form,
+                file=entry.name,
+                folder=self._folders.relative(self._folders.inbox_folder(entry.sub)),
+                retry_of=retry_of,
+                **self._judge.first_priority(entry.sub, entry.name, is_dir=entry.is_dir),
+                **extra,
+            )
+        if entry.stamp is not None:
+            self._inbox.own(entry, job.id)
+        return job
+
+    def _retry_of(self, entry: Entry) -> str | None:
+        retries = dict(self._ledger.facts().get("retries", {}))
+        found = retries.pop(entry.place, None)
+        if found is not None:
+            self._ledger.know(retries=retries)
+        return str(found) if found is not None else None
+
+    def _free_name(self, entry: Entry) -> str:
+        """The key's last part: free among jobs not over, in done/, and not a sub-folder's name."""
+        base = naming.fit(naming.parse_name(entry.name, is_dir=entry.is_dir).name)
+        done = self._names_in_done(entry.sub)
+        for name in naming.candidates(base):
+            key = f"{entry.sub}/{name}" if entry.sub else name
+            if self._ledger.live_by_key(key) is not None or naming.fold(name) in done:
+                continue
+            if not self._is_a_sub(key) and not self._folders.taken(entry.sub, name):
+                return name
+        raise AssertionError("candidates never end")
+
+    def _names_in_done(self, sub: str) -> set[str]:
+        """The names in done/<sub> as they are compared. Read again when the folder's time moved."""
+        folder = self._folders.done / sub if sub else self._folders.done
+        try:
+            at = os.stat(folder).st_mtime_ns
+            known = self._done_names.get(sub)
+            if known is None or known[0] != at:
+                known = self._done_names[sub] = (at, {naming.fold(name) for name in os.listdir(folder)})
+        except OSError:
+            return set()
+        return known[1]
+
+    def _is_a_sub(self, key: str) -> bool:
+        if key in self.subs:
+            return True
+        folded = naming.fold(key)
+        return any(naming.fold(sub) == folded for sub in self.subs)

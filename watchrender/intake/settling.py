@@ -1,0 +1,213 @@
+"""What a thing turns out to be once it has been quiet: a job, settings, a bundle, a returned job, a sub-folder."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from watchrender.core import letters, naming
+from watchrender.core.failure import Failure
+from watchrender.core.job import Form
+from watchrender.core.states import State
+from watchrender.intake.admission import Admission
+from watchrender.intake.arrivals import Arrivals
+from watchrender.intake.projects import Projects
+from watchrender.intake.watch import Step, Watch
+from watchrender.judge import Judge
+from watchrender.ledger.ledger import Ledger
+from watchrender.spool import bundle, returned
+from watchrender.spool.inbox import Entry, Role, aliases
+from watchrender.spool.watcher import Look, look
+
+
+class Settling:
+    """Looks again at what is restless, and says what follows."""
+
+    def __init__(
+        self,
+        *,
+        watch: Watch,
+        ledger: Ledger,
+        judge: Judge,
+        arrivals: Arrivals,
+        admission: Admission,
+        projects: Projects,
+    ) -> None:
+        self._watch = watch
+        self._inbox = watch.inbox
+        self._folders = watch.folders
+        self._pace = watch.pace
+        self._clock = watch.clock
+        self._ignored = watch.ignored
+        self._ledger = ledger
+        self._judge = judge
+        self._arrivals = arrivals
+        self._admission = admission
+        self._projects = projects
+
+    def steps(self, entry: Entry, now: float) -> list[Step]:
+        """Look, read and judge; what follows for the record, to be done together with others."""
+        try:
+            step = self.consider(entry, now)
+        except OSError as error:
+            if self._folders.health() is not None:
+                raise
+            step = self._admission.troubled(entry, now, error)
+        except Exception as fault:
+            logger.exception("a fault in watchrender itself, over {}", entry.place)
+            step = self._admission.own_fault(entry, fault)
+        return [] if step is None else [step]
+
+    def consider(self, entry: Entry, now: float) -> Step | None:
+        if not self.look_at(entry, now):
+            if entry in self._inbox.restless:
+                self._watch.again(entry, now + min(self._pace.scan, 0.5))
+            return None
+        if entry.role is Role.JOB:
+            return self._admission.settle(entry, now)
+        if entry.role is Role.LETTER:
+            return self._projects.settle(entry, now)
+        if entry.is_dir and entry.role is Role.NEW:
+            return self._settle_folder(entry, now)
+        if entry.role in (Role.NEW, Role.SIDECAR):
+            return self._settle_yaml(entry, now)
+        self._watch.rest(entry)
+        return None
+
+    def look_at(self, entry: Entry, now: float) -> bool:
+        """A look at one entry. False: it is not there; the next listing tells."""
+        if self._inbox.get(entry.sub, entry.name) is not entry:
+            return False
+        found = self._watch.look(entry)
+        if found is None:
+            return False
+        if not found.regular and entry.role is not Role.JOB:
+            self._watch.ignore(entry, letters.NOT_PLAIN)
+            return False
+        if entry.is_dir and entry.role is Role.JOB:
+            found = self._look_at_bundle(entry, found)
+        if entry.saw(found, now):
+            entry.due = min(entry.due, now)
+            self._changed(entry, now)
+        return True
+
+    def _look_at_bundle(self, entry: Entry, found: Look) -> Look:
+        """A bundle looks like its job file, with the folder's own inode: that is what a save changes."""
+        name = bundle.job_name(self._watch.path(entry))
+        inner = look(self._watch.path(entry) / name) if isinstance(name, str) else None
+        if inner is None:
+            return Look(size=0, mtime_ns=0, inode=found.inode, is_dir=True, regular=True)
+        return Look(size=inner.size, mtime_ns=inner.mtime_ns, inode=found.inode, is_dir=True, regular=True)
+
+    def _changed(self, entry: Entry, now: float) -> None:
+        """It has been saved again: a job is judged anew, at its old place in the queue."""
+        if entry.role is Role.SIDECAR:
+            self._inbox.loose[entry] = None
+            return
+        job = self._ledger.get(entry.job_id or "")
+        if job is None or job.over or job.begun:
+            return
+        is_other = entry.stamp is None or job.stamp is None or job.stamp[:2] != entry.stamp[:2]
+        if job.state in (State.QUEUED, State.VALIDATING) and is_other:
+            self._admission.save_again(entry, job)
+            self._watch.again(entry, now)
+
+    def _settle_yaml(self, entry: Entry, now: float) -> Step | None:
+        """A job from the moment its `template:` can be seen; a sidecar only when it has settled without one."""
+        data = self._watch.read(entry)
+        if isinstance(data, Failure):
+            return self._admission.unreadable(entry, data, now)
+        if data is None:
+            self._watch.again(entry, now + 0.2)
+            return None
+        if self._judge.is_yaml_job(data):
+            return self._yaml_is_a_job(entry, now)
+        if len(data) > self._judge.max_job_size and not self._inbox_has_job(entry):
+            self._watch.ignore(entry, "too large for a settings file, and no line in it begins with template:")
+            return None
+        is_empty_for_good = not data and entry.unchanged_for(now) >= self._pace.cut_off
+        if is_empty_for_good or self._watch.is_settled(entry, now):
+            self._is_sidecar(entry)
+        return None
+
+    def _is_sidecar(self, entry: Entry) -> None:
+        self._watch.rest(entry)
+        entry.role = Role.SIDECAR
+        self._inbox.loose[entry] = None
+        for other in self._inbox.called(entry.sub, *aliases(entry.name)):
+            if other.role is Role.JOB and other in self._inbox.restless:
+                other.due = 0.0  # it waited for these settings
+                self._watch.soon(self._clock())
+
+    def _inbox_has_job(self, entry: Entry) -> bool:
+        return any(other.role is Role.JOB for other in self._inbox.called(entry.sub, *aliases(entry.name)))
+
+    def _yaml_is_a_job(self, entry: Entry, now: float) -> Step:
+        found = self._watch.look(entry)
+
+        def meet() -> None:
+            if found is not None and self._inbox.get(entry.sub, entry.name) is entry and entry.role is not Role.JOB:
+                self._inbox.loose.pop(entry, None)
+                self._arrivals.meet_job(entry, Form.FILE, found)
+                self._watch.again(entry, now)
+
+        return meet
+
+    def _settle_folder(self, entry: Entry, now: float) -> Step | None:
+        """A folder not seen before: when its whole tree has been quiet, it is a bundle, a returned job or a
+        sub-folder, for good."""
+        path = self._watch.path(entry)
+        try:
+            tree = self._watch.sighting(entry, now)
+        except PermissionError as error:
+            self._ignored[entry.place] = f"cannot be read: {error.strerror or error}"
+            self._watch.again(entry, now + self._pace.scan)
+            return None
+        if tree is None:
+            return None
+        self._ignored.pop(entry.place, None)
+        control = naming.control(entry.name, is_dir=True)
+        if control is not None and tree.files == 0:
+            entry.role = Role.CONTROL
+            self._watch.rest(entry)
+            self._inbox.controls[entry] = None
+            return None
+        back = returned.read(path)
+        if back is not None:
+            return lambda: self._take_back(entry, back)
+        shape = bundle.look(bundle.plain_files(path))
+        if isinstance(shape, Failure) or shape.is_bundle:
+            return lambda: self._arrivals.meet_bundle(entry, now)
+        if returned.is_ours(path, shape.status_files):
+            self._watch.ignore(entry, letters.EMPTY_RETURN)
+        elif (other := self._clash(entry)) is not None:
+            self._ignored[entry.place] = f"{other} has this name already; give the folder another one"
+            self._watch.again(entry, now + 5 * self._pace.scan)
+        else:
+            return lambda: self._arrivals.become_sub(entry)
+        return None
+
+    def _clash(self, entry: Entry) -> str | None:
+        """The job that a sub-folder of this name would share its folders with."""
+        job = self._ledger.live_by_key(entry.place)
+        if job is not None:
+            return f"the job {job.key}"
+        for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
+            if returned.is_ours(top / entry.place):
+                return f"the job in {self._folders.relative(top / entry.place)}"
+        return None
+
+    def _take_back(self, entry: Entry, back: returned.Returned) -> None:
+        """A job folder dragged back into the inbox: its files become a new job."""
+        old = self._ledger.get(back.id)
+        sub = old.sub if old is not None else entry.sub
+        name = old.file if old is not None else entry.name
+        try:
+            dropped = returned.unpack(self._watch.path(entry), back, self._folders.inbox_folder(sub), bundle_name=name)
+        except OSError as error:
+            self._ignored[entry.place] = f"a returned job that cannot be unpacked: {error.strerror or error}"
+            self._watch.again(entry, self._clock() + self._pace.scan)
+            return
+        self._inbox.drop(entry)
+        place = f"{sub}/{dropped}" if sub else dropped
+        self._ledger.know(retries={**self._ledger.facts().get("retries", {}), place: back.id})
+        self._watch.soon(self._clock())
