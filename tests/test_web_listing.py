@@ -11,7 +11,7 @@ from watchrender.core.job import Job
 from watchrender.core.states import Event, State
 from watchrender.ledger.ledger import Ledger
 from watchrender.web import listing
-from watchrender.web.listing import NoCursor, Wanted, page
+from watchrender.web.listing import NoCursor, Pages, Wanted
 
 
 @pytest.fixture
@@ -33,8 +33,9 @@ def _fill(ledger: Ledger, count: int) -> None:
 def _all(ledger: Ledger, wanted: Wanted, limit: int) -> list[str]:
     found: list[str] = []
     cursor = None
+    pages = Pages(ledger)
     while True:
-        listed, cursor = page(ledger, wanted, limit=limit, cursor=cursor)
+        listed, cursor = pages.page(wanted, limit=limit, cursor=cursor)
         found += [entry.job.id for entry in listed]
         if cursor is None:
             return found
@@ -52,7 +53,7 @@ def test_pages_together_are_all_jobs_once_whatever_their_size(ledger: Ledger, li
 
 def test_what_renders_comes_first_then_the_queue_in_its_order_then_what_is_over(ledger: Ledger) -> None:
     _fill(ledger, 60)
-    listed, _ = page(ledger, Wanted(), limit=500, cursor=None)
+    listed, _ = Pages(ledger).page(Wanted(), limit=500, cursor=None)
 
     states = [entry.job.state for entry in listed]
     ranks = {State.RENDERING: 0, State.QUEUED: 1, State.VALIDATING: 2, State.PENDING: 2, State.COMPLETED: 3}
@@ -66,17 +67,91 @@ def test_what_renders_comes_first_then_the_queue_in_its_order_then_what_is_over(
 
 def test_a_page_goes_on_where_it_ended_though_jobs_come_and_go(ledger: Ledger) -> None:
     _fill(ledger, 60)
-    first, cursor = page(ledger, Wanted(states=frozenset({State.QUEUED})), limit=5, cursor=None)
+    first, cursor = Pages(ledger).page(Wanted(states=frozenset({State.QUEUED})), limit=5, cursor=None)
     for entry in first[:3]:
         ledger.apply(entry.job.id, Event.CANCEL, "test")
     late = ledger.add(why="test", name="urgent", priority=100)
     for event in (Event.CHECK, Event.ACCEPT):
         ledger.apply(late.id, event, "test")
 
-    second, _ = page(ledger, Wanted(states=frozenset({State.QUEUED})), limit=500, cursor=cursor)
+    second, _ = Pages(ledger).page(Wanted(states=frozenset({State.QUEUED})), limit=500, cursor=cursor)
 
     rest = [job.id for job in ledger.queue() if job.id not in {late.id, *(entry.job.id for entry in first)}]
     assert [entry.job.id for entry in second] == rest
+
+
+def _move_everything(ledger: Ledger, number: int) -> None:
+    """What a busy service does between two pages: jobs start, end, come, are raised, and are put back."""
+    steps = {
+        State.PENDING: Event.CHECK, State.VALIDATING: Event.ACCEPT, State.QUEUED: Event.START,
+        State.RENDERING: Event.RESTORE if number % 2 else Event.FINISH,
+    }  # fmt: skip
+    for job in ledger.live()[number % 3 :: 3]:
+        ledger.apply(job.id, steps[job.state], "test")
+    queue = ledger.queue()
+    if queue:
+        ledger.note(queue[-1].id, priority=100)
+    ledger.add(why="test", name=f"late{number}", priority=99)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9])
+def test_every_job_comes_once_however_they_move_between_two_pages(ledger: Ledger, limit: int) -> None:
+    _fill(ledger, 60)
+    there = {job.id for job in (*ledger.live(), *ledger.over())}
+    pages, found, cursor = Pages(ledger), [], None
+    for number in range(1000):
+        listed, cursor = pages.page(Wanted(), limit=limit, cursor=cursor)
+        found += [entry.job.id for entry in listed]
+        if cursor is None:
+            break
+        _move_everything(ledger, number)
+
+    assert len(found) == len(set(found))
+    assert set(found) == there
+
+
+def test_where_the_line_is_forgotten_the_pages_go_on_from_the_place(ledger: Ledger) -> None:
+    _fill(ledger, 60)
+    whole = _all(ledger, Wanted(), 500)
+    found, cursor = [], None
+    while True:
+        listed, cursor = Pages(ledger).page(Wanted(), limit=7, cursor=cursor)  # as after a restart
+        found += [entry.job.id for entry in listed]
+        if cursor is None:
+            break
+
+    assert found == whole
+
+
+def test_lines_that_nobody_goes_on_with_are_forgotten(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "MOST_IN_LINES", 100)
+    _fill(ledger, 60)
+    pages = Pages(ledger)
+    for _ in range(listing.MOST_LINES * 2):
+        pages.page(Wanted(), limit=1, cursor=None)
+
+    assert sum(len(line.ids) for line in pages._lines.values()) <= 100
+
+
+def test_a_page_costs_the_same_however_deep_it_lies(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ledger.together():
+        for number in range(3000):
+            ledger.add(why="test", name=f"old{number}", state=State.COMPLETED)
+    made: list[int] = []
+    whole = Ledger._from
+
+    def counted(self: Ledger, serial: int) -> Job | None:
+        made.append(serial)
+        return whole(self, serial)
+
+    monkeypatch.setattr(Ledger, "_from", counted)
+    pages, cursor, costs = Pages(ledger), None, []
+    for _ in range(29):
+        made.clear()
+        _, cursor = pages.page(Wanted(), limit=100, cursor=cursor)
+        costs.append(len(made))
+
+    assert max(costs) <= 102
 
 
 def test_a_long_history_is_searched_in_pieces(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +159,7 @@ def test_a_long_history_is_searched_in_pieces(ledger: Ledger, monkeypatch: pytes
     for number in range(50):
         ledger.add(why="test", name=f"old{number}", state=State.COMPLETED)
 
-    listed, cursor = page(ledger, Wanted(q="old3"), limit=5, cursor=None)
+    listed, cursor = Pages(ledger).page(Wanted(q="old3"), limit=5, cursor=None)
     assert listed == []
     assert cursor is not None
     assert len(_all(ledger, Wanted(q="old3"), 5)) == 11
@@ -93,7 +168,7 @@ def test_a_long_history_is_searched_in_pieces(ledger: Ledger, monkeypatch: pytes
 @pytest.mark.parametrize("cursor", ["", "x", "4", "0.a", "1..2", "1.2.3.4.5", "-1", "٣", "0." + "9" * 30])
 def test_what_is_no_cursor_is_refused(ledger: Ledger, cursor: str) -> None:
     with pytest.raises(NoCursor):
-        page(ledger, Wanted(), limit=5, cursor=cursor)
+        Pages(ledger).page(Wanted(), limit=5, cursor=cursor)
 
 
 JOB = Job(

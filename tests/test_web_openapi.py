@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,24 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.line import Line
+from tests.test_web_stream import Alone
 from watchrender.web.app import EVENTS, ROUTES, SOCKET
 from watchrender.web.openapi import document
 
 TOKEN = "a-token-for-tests"
-#: A stream never ends, a WebSocket is no HTTP, and the page's own files are not part of the API.
-APART = (EVENTS, SOCKET, "/", "/assets/{version}/{name}")
-#: These end the service that is asked.
-ENDS = ("/api/v1/queue/drain", "/api/v1/queue/stop")
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+#: These end the service that is asked, or never end themselves: they are asked of a web server alone.
+APART = (EVENTS, "/api/v1/queue/drain", "/api/v1/queue/stop")
+
+schema = schemathesis.openapi.from_dict(document(with_token=True))
+examples = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,41 +47,67 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     made.stop()
 
 
-_AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
-schema = schemathesis.openapi.from_dict(document(with_token=True))
-
-
-@schema.exclude(path=[*APART, *ENDS]).parametrize()
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
+@schema.exclude(path=[*APART]).parametrize()
+@examples
 def test_every_answer_is_as_the_document_says(case: Any, line: Line) -> None:
     assert line.service is not None
     host, port = line.service.web.address
     base = f"http://{host}:{port}"
 
-    # Which names a file may have is for its disk to say, not for a schema.
-    apart = [positive_data_acceptance] if case.path == "/api/v1/jobs" and case.method == "POST" else []
-    case.call_and_validate(base_url=base, headers=_AUTHORIZED, excluded_checks=apart)
+    case.call_and_validate(base_url=base, headers=AUTHORIZED, excluded_checks=_not_for(case))
     if "{id}" in case.path and case.meta.generation.mode.is_positive:
         # Ids that anybody could invent are not there: the same for jobs that are.
         for key in ("film", "bad", "held"):
             case.path_parameters["id"] = line.status(key)["id"]
-            case.call_and_validate(base_url=base, headers=_AUTHORIZED)
+            case.call_and_validate(base_url=base, headers=AUTHORIZED)
+
+
+def _not_for(case: Any) -> list[Any]:
+    """The one check that says nothing about two of the operations."""
+    if case.path == "/api/v1/jobs" and case.method == "POST":
+        return [positive_data_acceptance]  # which names a file may have is for its disk to say, not for a schema
+    if case.path == SOCKET:
+        return [positive_data_acceptance]  # a plain request for a WebSocket is always answered with 426
+    return []
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    """A web server with no service behind it, so that drain and stop can be asked again and again; each of its streams
+    ends once it has begun, because a check reads an answer to its end."""
+    made = Alone(tmp_path_factory.mktemp("alone"), token=TOKEN)
+    made.render("spot")
+    over = threading.Event()
+
+    def end_streams() -> None:
+        while not over.wait(0.02):
+            for reader in list(made.hub._readers):
+                reader.over = True
+                made.loop.call_soon_threadsafe(reader.wake.set)
+
+    ender = threading.Thread(target=end_streams, daemon=True)
+    ender.start()
+    yield made
+    over.set()
+    ender.join()
+    made.close()
+
+
+@schema.include(path=[*APART]).parametrize()
+@examples
+def test_streams_and_what_ends_the_service_are_as_the_document_says(case: Any, apart: Alone) -> None:
+    base = f"http://{apart.host}"
+
+    case.call_and_validate(base_url=base, headers=AUTHORIZED)
+    if case.path == EVENTS and case.meta.generation.mode.is_positive:
+        case.query["job"] = apart.ledger.live()[0].id
+        case.call_and_validate(base_url=base, headers=AUTHORIZED)
 
 
 def test_every_route_and_method_is_in_the_document() -> None:
     told = {path: {method.upper() for method in found} for path, found in document(with_token=False)["paths"].items()}
 
-    apart = {"/", "/assets/{version}/{name}", "/openapi.json", SOCKET}
-    assert {path: set(handlers) for path, handlers in ROUTES.items() if path not in apart} == {
-        path: methods for path, methods in told.items() if path not in apart
-    }
+    assert {path: set(handlers) for path, handlers in ROUTES.items()} == told
 
 
 def test_with_a_token_every_route_but_healthz_says_so(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class Alone:
         )
         self.web.start()
         self.hub = self.web._site.hub
+        assert self.web._loop is not None
+        self.loop = self.web._loop
 
     @property
     def host(self) -> str:
@@ -193,12 +195,15 @@ def test_a_job_that_is_not_there_cannot_be_followed(alone: Alone) -> None:
     assert refused.value.response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_foreign_page_gets_no_socket(alone: Alone) -> None:
+def test_a_foreign_page_gets_no_socket_and_is_no_fault_of_ours(alone: Alone, caplog: pytest.LogCaptureFixture) -> None:
     address = f"ws://{alone.host}/api/v1/ws"
     with pytest.raises(InvalidStatus) as refused, connect(address, proxy=None, origin="http://evil.example"):
         pass
+    with alone.client() as client:
+        client.get("/healthz")
 
     assert refused.value.response.status_code == 403
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
 def test_no_more_streams_than_a_server_can_bear(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,6 +383,33 @@ def test_a_body_is_judged_whole(alone: Alone, body: bytes, kind: str, status: in
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
         assert answer.json()["detail"]
+
+
+def test_a_body_that_is_packed_is_told_so(alone: Alone) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    with alone.client() as client:
+        answer = client.post("/api/v1/jobs", content=b"{}", headers=headers)
+
+    assert answer.status_code == 415
+    assert "content-encoding" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sub", ["/abs", "a//b", "a/", "..", "a/../b", ".", "/", " "])
+def test_a_sub_folder_that_leads_out_of_the_inbox_is_refused(alone: Alone, sub: str) -> None:
+    with alone.client() as client:
+        answer = client.post("/api/v1/jobs", json={"name": "spot", "sub": sub, "job": {}})
+
+    assert answer.status_code == 422
+    assert "sub" in answer.json()["detail"]
+
+
+def test_parameters_that_a_form_sends_empty_count_as_left_out(alone: Alone) -> None:
+    alone.ledger.add(why="test", name="spot")
+    with alone.client() as client:
+        found = client.get("/api/v1/jobs?state=&q=&limit=&cursor=&tag=&code=").json()
+
+    assert [job["job"] for job in found["jobs"]] == ["spot"]
+    assert found["next"] is None
 
 
 def test_a_body_without_a_length_is_limited_too(alone: Alone) -> None:

@@ -26,6 +26,8 @@ JOBS = "jobs"
 FACTS = "facts"  # what is known of the hot folder itself: one document, number 1
 OUTBOX = "outbox"
 RENDERS = "renders"  # finished renders, for the estimate
+#: Numbers of jobs that are over, taken at once by who walks through them.
+_HANDFUL = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,14 +231,23 @@ class Ledger:
                 return None
             return bisect_left(self._order, _place(job)) + 1
 
-    def over(self, *, newest_first: bool = True) -> Iterator[Job]:
-        """Jobs that are over, newest first by default. Made one by one: a page of them costs a page."""
+    def over(self, *, below: int | None = None, newest_first: bool = True) -> Iterator[Job]:
+        """Jobs that are over, newest first by default; with `below`, those whose number is smaller. Made one by one
+        from where it begins: a page of them costs a page, however deep it lies."""
+        if not newest_first:
+            with self._lock:
+                serials = self._over[:]
+            yield from filter(None, map(self._from, serials))
+            return
+        while serials := self._over_below(below):
+            yield from filter(None, map(self._from, reversed(serials)))
+            below = serials[0]
+
+    def _over_below(self, below: int | None) -> list[int]:
+        """The next numbers of jobs that are over, a handful."""
         with self._lock:
-            serials = self._over[::-1] if newest_first else self._over[:]
-        for serial in serials:
-            job = self._from(serial)
-            if job is not None:
-                yield job
+            end = len(self._over) if below is None else bisect_left(self._over, below)
+            return self._over[max(0, end - _HANDFUL) : end]
 
     def find(self, word: str) -> Job | None:
         """The job that a person means: id, id prefix (at least 4), or key: the one not over, else the newest."""

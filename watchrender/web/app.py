@@ -27,7 +27,8 @@ async def _openapi(site: Site, request: Request) -> ASGIApp:
     return answer(openapi.document(with_token=site.sessions is not None))
 
 
-async def _no_socket(_site: Site, _request: Request) -> ASGIApp:
+async def _no_socket(_site: Site, request: Request) -> ASGIApp:
+    stream.asked(request)
     raise Problem(426, "this address is a WebSocket", headers={"upgrade": "websocket", "connection": "upgrade"})
 
 

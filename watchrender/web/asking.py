@@ -48,6 +48,10 @@ async def model_of(request: Request, model: type[M], limit: int = SMALL_BODY) ->
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(415, "send application/json")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(
+            415, "send the JSON as it is, without a content-encoding", headers={"accept-encoding": "identity"}
+        )
     data = await body_of(request, limit)
     try:
         return model.model_validate_json(data)
@@ -81,6 +85,7 @@ class Parameters:
                 raise Problem(422, f"{name[:100]} is no parameter here; there are: {names}")
 
     def text(self, name: str, longest: int) -> str | None:
+        """As it was given; where it is there and empty, that is its value."""
         values = self._items.getlist(name)
         if not values:
             return None
@@ -91,13 +96,11 @@ class Parameters:
         return values[0]
 
     def filled(self, name: str, longest: int) -> str | None:
-        value = self.text(name, longest)
-        if value == "":
-            raise Problem(422, f"{name} is empty; leave it out or fill it")
-        return value
+        """Forms and templates send all their fields: one that is empty is one that was left out."""
+        return self.text(name, longest) or None
 
     def number(self, name: str, least: int, most: int) -> int | None:
-        value = self.text(name, 20)
+        value = self.filled(name, 20)
         if value is None:
             return None
         if not re.fullmatch(r"-?[0-9]{1,19}", value) or not least <= int(value) <= most:
@@ -105,7 +108,7 @@ class Parameters:
         return int(value)
 
     def list(self, name: str) -> list[str]:
-        return [part for value in self._items.getlist(name) for part in value.split(",")]
+        return [part for value in self._items.getlist(name) if value for part in value.split(",")]
 
 
 FILTERS = ("state", "sub", "q", "tag", "code")

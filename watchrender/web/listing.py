@@ -1,12 +1,17 @@
 """Which jobs, in which order, page by page.
 
-Those that render, then the queue in its order, then those that are still arriving, then those over, newest first. A
-cursor is a place in that order, not a count: what comes and goes meanwhile neither repeats nor hides a job.
+Those that render, then the queue in its order, then those that are still arriving, then those over, newest first. Who
+asks for a first page gets the jobs as they stand at that moment, each once, however they move while the other pages are
+fetched: the line of those that are not over is kept for a while. A cursor names that line, and a place in the order
+beside it: where the line is forgotten (a restart, many readers), the pages go on from the place.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +20,12 @@ from watchrender.core.states import OVER, State
 from watchrender.ledger.ledger import Ledger
 
 MOST = 500
-#: What a cursor looks like: a place.
-CURSOR = r"[0-3](\.-?[0-9]{1,18}){0,3}"
+#: What a cursor looks like: a place, and the line it belongs to with the number of jobs of it that were looked at.
+CURSOR = r"[0-3](\.-?[0-9]{1,18}){0,3}(_[0-9a-f]{12}\.[0-9]{1,9})?"
 #: Jobs over that one request looks at: a search in a long history comes in several pages, some of them short.
 MOST_LOOKED_AT = 20_000
+#: Lines that are kept, and the jobs in all of them.
+MOST_LINES, MOST_IN_LINES = 50, 300_000
 
 Place = tuple[int, ...]
 _RANKS = {State.RENDERING: 0, State.QUEUED: 1, State.VALIDATING: 2, State.PENDING: 2}
@@ -68,24 +75,86 @@ class Listed:
     position: int | None
 
 
-def page(ledger: Ledger, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[Listed], str | None]:
-    """A page of jobs, and the cursor of the next one. Raises `NoCursor`."""
-    after = None if cursor is None else _read(cursor)
-    found: list[Listed] = []
-    looked_at, last = 0, after
-    for listed in _all(ledger, wanted, after):
-        if len(found) >= limit or looked_at >= MOST_LOOKED_AT:
-            return found, _write(last or (0,))
-        looked_at += listed.job.over
-        last = place(listed.job)
-        if wanted.matches(listed.job):
-            found.append(listed)
-    return found, None
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """The jobs that were not over when a first page was asked for, in order."""
+
+    ids: tuple[str, ...]
+    known: frozenset[str]
+    newest: int  # the number of the newest job at that moment: later ones belong to no page of this line
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cursor:
+    """A place, and how much of which line was looked at."""
+
+    place: Place
+    line: str = ""
+    looked_at: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> _Cursor:
+        if not re.fullmatch(CURSOR, text):
+            raise NoCursor(text)
+        place, _, rest = text.partition("_")
+        line, _, looked_at = rest.partition(".")
+        return cls(place=tuple(map(int, place.split("."))), line=line, looked_at=int(looked_at or 0))
+
+    def __str__(self) -> str:
+        place = ".".join(map(str, self.place))
+        return f"{place}_{self.line}.{self.looked_at}" if self.line else place
+
+
+class Pages:
+    """Pages of jobs, and the lines that somebody is in the middle of. Thread-safe."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+
+    def page(self, wanted: Wanted, *, limit: int, cursor: str | None) -> tuple[list[Listed], str | None]:
+        """A page of jobs, and the cursor of the next one. Raises `NoCursor`."""
+        at = _Cursor(place=(0,)) if cursor is None else _Cursor.read(cursor)
+        line = self._known(at.line)
+        if line is None:
+            line, at = _line_up(self._ledger, wanted, at.place), _Cursor(place=at.place)
+        found: list[Listed] = []
+        over = 0
+        for looked_at, stands, job in _walk(self._ledger, wanted, line, at):
+            if len(found) >= limit or over >= MOST_LOOKED_AT:
+                return found, str(_Cursor(place=at.place, line=self._keep(at.line, line), looked_at=at.looked_at))
+            over += job.over
+            at = _Cursor(place=stands or at.place, line=at.line, looked_at=looked_at)
+            if wanted.matches(job):
+                found.append(Listed(job=job, position=self._ledger.position(job)))
+        return found, None
+
+    def _known(self, name: str) -> _Line | None:
+        with self._lock:
+            line = self._lines.get(name)
+            if line is not None:
+                self._lines.move_to_end(name)
+            return line
+
+    def _keep(self, name: str, line: _Line) -> str:
+        """The name of a line that is gone on with; none for one without jobs."""
+        if name or not line.ids:
+            return name
+        name = secrets.token_hex(6)
+        with self._lock:
+            self._lines[name] = line
+            while len(self._lines) > MOST_LINES or (
+                len(self._lines) > 1 and sum(len(kept.ids) for kept in self._lines.values()) > MOST_IN_LINES
+            ):
+                self._lines.popitem(last=False)
+        return name
 
 
 def every(ledger: Ledger, wanted: Wanted) -> Iterator[Job]:
     """All jobs that match, however many."""
-    return (listed.job for listed in _all(ledger, wanted, None) if wanted.matches(listed.job))
+    start = _Cursor(place=(0,))
+    return (job for _, _, job in _walk(ledger, wanted, _line_up(ledger, wanted, (0,)), start) if wanted.matches(job))
 
 
 def place(job: Job) -> Place:
@@ -97,30 +166,25 @@ def place(job: Job) -> Place:
     return (_RANKS[job.state], job.arrival, job.serial)
 
 
-def _all(ledger: Ledger, wanted: Wanted, after: Place | None) -> Iterator[Listed]:
-    if wanted.may_be(frozenset(State) - OVER) and (after is None or after[0] < _OVER):
-        yield from (listed for listed in _live(ledger, wanted) if after is None or place(listed.job) > after)
-    if wanted.may_be(OVER):
-        for job in ledger.over():
-            if after is None or place(job) > after:
-                yield Listed(job=job, position=None)
+def _line_up(ledger: Ledger, wanted: Wanted, after: Place) -> _Line:
+    newest = ledger.serial  # before the look: what comes in between is in the line, and nowhere else
+    live = [] if after[0] >= _OVER or not wanted.may_be(frozenset(State) - OVER) else ledger.live()
+    ranks = {_RANKS[state] for state in _RANKS if wanted.may_be(frozenset({state}))}
+    places = sorted((stands, job.id) for job in live if (stands := place(job)) > after and stands[0] in ranks)
+    ids = tuple(job_id for _, job_id in places)
+    return _Line(ids=ids, known=frozenset(ids), newest=newest)
 
 
-def _live(ledger: Ledger, wanted: Wanted) -> list[Listed]:
-    found = []
-    if wanted.may_be(frozenset({State.QUEUED})):
-        found = [Listed(job=job, position=number) for number, job in enumerate(ledger.queue(), start=1)]
-    others = frozenset({State.RENDERING, State.VALIDATING, State.PENDING})
-    if wanted.may_be(others):
-        found += [Listed(job=job, position=None) for job in ledger.live() if job.state in others]
-    return sorted(found, key=lambda listed: place(listed.job))
-
-
-def _write(found: Place) -> str:
-    return ".".join(map(str, found))
-
-
-def _read(cursor: str) -> Place:
-    if not re.fullmatch(CURSOR, cursor):
-        raise NoCursor(cursor)
-    return tuple(map(int, cursor.split(".")))
+def _walk(ledger: Ledger, wanted: Wanted, line: _Line, at: _Cursor) -> Iterator[tuple[int, Place | None, Job]]:
+    """Jobs from a cursor on, each with how much of the line was looked at then, and its place; one of the line that has
+    ended meanwhile has none in it any more."""
+    for number in range(at.looked_at, len(line.ids)):
+        job = ledger.get(line.ids[number])
+        if job is not None:
+            yield number + 1, None if job.over else place(job), job
+    if not wanted.may_be(OVER):
+        return
+    below = -at.place[1] if at.place[0] == _OVER and len(at.place) > 1 else line.newest + 1
+    for job in ledger.over(below=below):
+        if job.id not in line.known:
+            yield len(line.ids), place(job), job

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from watchrender.core.failure import Code, Kind
 from watchrender.core.job import Form
@@ -233,6 +233,18 @@ class Accepted(Answer):
     state: State | None = None
 
 
+class Message(Answer):
+    """One message of the stream."""
+
+    id: int = Field(description="Rises by one with each message.")
+    type: Literal["snapshot", "job", "progress", "queue", "service", "bye"]
+    at: Time
+    data: dict[str, Any] = Field(
+        description="snapshot: {service, counts, jobs}, and gap where messages were missed; job: its status document; "
+        "progress: {id, job, progress, eta}; queue: counts and what waits; service: as /api/v1/status; bye: nothing."
+    )
+
+
 class OneOfMany(Answer):
     """What became of the order for one job."""
 
@@ -265,6 +277,14 @@ class Drop(Request):
     sub: str = Field(default="", max_length=500, description="The sub-folder of the inbox, such as clientA.")
     job: dict[str, Any] = Field(description="nexrender's job document.")
     settings: dict[str, Any] | None = Field(default=None, description="What a sidecar would say.")
+
+    @field_validator("sub")
+    @classmethod
+    def _stays_inside(cls, sub: str) -> str:
+        """`/a`, joined to the inbox, would be a folder of the whole disk."""
+        if sub and not all(part.strip() and part not in (".", "..") for part in sub.split("/")):
+            raise ValueError(f"{sub!r} is no sub-folder of the inbox; write it like clientA or clientA/show")
+        return sub
 
 
 class Selection(Request):

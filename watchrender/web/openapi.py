@@ -18,7 +18,7 @@ from watchrender.web.listing import CURSOR, MOST
 _PLACE = "#/components/schemas/{model}"
 _ANSWERS: tuple[type[BaseModel], ...] = (
     models.Status, models.JobPage, models.SettingsOf, models.DocumentOf, models.ServiceStatus, models.Throughput,
-    models.Ready, models.Alive, models.ProblemDocument, models.Accepted, models.ManyDone,
+    models.Ready, models.Alive, models.ProblemDocument, models.Accepted, models.ManyDone, models.Message,
 )  # fmt: skip
 _REQUESTS: tuple[type[BaseModel], ...] = (models.Drop, models.Selection, models.PriorityChange, models.SignIn)
 
@@ -78,6 +78,11 @@ def _text(longest: int, shortest: int = 1) -> Schema:
     return {"type": "string", "minLength": shortest, "maxLength": longest, "pattern": r"^[^\u0000]*$"}
 
 
+def _or_empty(schema: Schema) -> Schema:
+    """What a form sends for a field that nobody has filled counts as left out."""
+    return {"anyOf": [schema, {"const": ""}]}
+
+
 _ID: Schema = {
     "name": "id",
     "in": "path",
@@ -90,20 +95,22 @@ _NUMBER: Schema = {
     "description": "Its place in `outputs`, from 0.",
 }  # fmt: skip
 _FILTERS = [
-    _query(
-        "state", {"type": "array", "items": _STATE, "minItems": 1}, "Only these states.", style="form", explode=False
-    ),
+    _query("state", {"type": "array", "items": _STATE}, "Only these states.", style="form", explode=False),
     _query("sub", _text(500, 0), "Only this sub-folder and those in it."),
-    _query("q", _text(200), "All these words in key, id, template, composition, tags or error code."),
-    _query("tag", _text(200), "Only with this tag."),
-    _query("code", _text(100), "Only with this error code."),
+    _query("q", _text(200, 0), "All these words in key, id, template, composition, tags or error code."),
+    _query("tag", _text(200, 0), "Only with this tag."),
+    _query("code", _text(100, 0), "Only with this error code."),
 ]
-_LIMIT = _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}, "Jobs of one page.")
-_CURSOR = _query("cursor", {"type": "string", "pattern": f"^{CURSOR}$"}, "`next` of the page before.")
-_TAIL = _query("tail", {"type": "integer", "minimum": 0, "maximum": 100000}, "Only the last so many lines.")
-_FRAME = _query("frame", {"type": "integer", "minimum": 0, "maximum": 10**9}, "Of an image sequence: which frame.")
+_LIMIT = _query(
+    "limit", _or_empty({"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}), "Jobs of one page."
+)
+_CURSOR = _query("cursor", {"type": "string", "pattern": f"^({CURSOR})?$"}, "`next` of the page before.")
+_TAIL = _query("tail", _or_empty({"type": "integer", "minimum": 0, "maximum": 100000}), "Only the last so many lines.")
+_FRAME = _query(
+    "frame", _or_empty({"type": "integer", "minimum": 0, "maximum": 10**9}), "Of an image sequence: which frame."
+)
 _LAST = _query("last_event_id", _text(100, 0), "The id of the last message that was read; as the header Last-Event-ID.")
-_JOB = _query("job", _text(100), "Only messages about this job, and the service's.")
+_JOB = _query("job", _text(100, 0), "Only messages about this job, and the service's.")
 _KEY: Schema = {
     "name": "Idempotency-Key", "in": "header", "required": False,
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
@@ -172,8 +179,26 @@ def _operations(path: str, with_token: bool) -> Schema:
     return found
 
 
+_ASSET = [
+    {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": words}
+    for name, words in (("version", "The hash of all files."), ("name", "The file's name."))
+]
 _FILM = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _JPEG = _plain("image/jpeg", {"type": "string", "format": "binary"})
+_EVENT: Schema = {
+    "type": "object",
+    "description": "A Server-Sent Event; its data is a message as JSON.",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": ["snapshot", "job", "progress", "queue", "service", "bye"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": _PLACE.format(model="Message")},
+        },
+    },
+}
 _STATUS, _MANY, _SERVICE = _given(models.Status), _given(models.ManyDone), _given(models.ServiceStatus)
 
 
@@ -196,6 +221,9 @@ def _film(name: str, words: str, content: Schema, parameters: list[Schema]) -> S
 
 _PATHS: dict[str, Schema] = {
     "/": {"get": _operation("page", "The dashboard.", {200: _plain("text/html")})},
+    "/assets/{version}/{name}": {
+        "get": _operation("asset", "A file of the dashboard.", {200: _plain("*/*")}, (404,), parameters=_ASSET)
+    },
     "/healthz": {"get": _operation("alive", "Does the process live?", {200: _given(models.Alive)}, open_to_all=True)},
     "/readyz": {
         "get": _operation(
@@ -265,7 +293,7 @@ _PATHS: dict[str, Schema] = {
     "/api/v1/queue/stop": {"post": _queue("stop", "End the running render, put it back, stay paused.")},
     "/api/v1/events": {
         "get": _operation(
-            "events", "The stream, as Server-Sent Events.", {200: _plain("text/event-stream")}, (404, 503),
+            "events", "The stream, as Server-Sent Events.", {200: _plain("text/event-stream", _EVENT)}, (404, 503),
             parameters=[_JOB, _LAST],
         )
     },

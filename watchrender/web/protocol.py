@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -122,6 +123,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         assert isinstance(transport, asyncio.Transport)
         self.connection = Connection(transport)
         self.app_state = {**self.app_state, "connection": self.connection}
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # refused is answered too: uvicorn would log each as a fault of ours
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

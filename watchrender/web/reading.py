@@ -64,7 +64,7 @@ async def jobs(site: Site, request: Request) -> ASGIApp:
     limit = parameters.number("limit", 1, listing.MOST) or PAGE_SIZE
     cursor = parameters.filled("cursor", 300)
     try:
-        found, following = await site.record(listing.page, site.ledger, wanted, limit=limit, cursor=cursor)
+        found, following = await site.record(site.pages.page, wanted, limit=limit, cursor=cursor)
     except listing.NoCursor:
         raise Problem(422, "cursor is none of ours; take `next` of the page before") from None
     shown = [status.document(listed.job, position=listed.position) for listed in found]

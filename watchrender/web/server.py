@@ -33,6 +33,7 @@ from watchrender.web.aside import Aside
 from watchrender.web.guard import Hosts, Sessions
 from watchrender.web.hub import Hub
 from watchrender.web.keys import Keys
+from watchrender.web.listing import Pages
 from watchrender.web.metrics import Counted
 from watchrender.web.picture import OVER_SHOWN, Picture
 from watchrender.web.protocol import Http, WebSocket
@@ -176,6 +177,7 @@ class WebServer:
             counted=Counted(),
             retries=Retries(),
             keys=Keys(),
+            pages=Pages(ledger),
             record=record,
             share=share,
         )

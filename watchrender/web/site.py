@@ -18,6 +18,7 @@ from watchrender.web.aside import Aside
 from watchrender.web.guard import Sessions
 from watchrender.web.hub import Hub
 from watchrender.web.keys import Keys
+from watchrender.web.listing import Pages
 from watchrender.web.metrics import Counted
 from watchrender.web.pulse import Pulse
 from watchrender.web.retries import Retries
@@ -47,6 +48,7 @@ class Site:
     counted: Counted
     retries: Retries
     keys: Keys
+    pages: Pages
     record: Aside  # threads that ask the ledger
     share: Aside  # threads that touch the hot folder
 

@@ -56,13 +56,18 @@ async def websocket(site: Site, scope: Scope, receive: Receive, send: Send) -> N
 
 async def _begin(site: Site, request: HTTPConnection) -> tuple[Reader, Snapshot | None]:
     """A reader at its place, and the snapshot that it needs first, if any."""
-    parameters = Parameters(request, _PARAMETERS)
-    job_id = parameters.filled("job", 100)
-    last_id = request.headers.get("last-event-id") or parameters.text("last_event_id", 100) or None
+    job_id, last_id = asked(request)
     if site.hub.closed or site.hub.readers >= MOST_STREAMS:
         raise Problem(503, "there are too many streams; close some", headers={"retry-after": "5"})
     job = None if job_id is None else site.hub.picture.get(job_id) or await site.job(job_id)
     return _placed(site.hub, job, last_id)
+
+
+def asked(request: HTTPConnection) -> tuple[str | None, str | None]:
+    """Which job somebody wants to follow, and the last message they have. Raises `Problem`."""
+    parameters = Parameters(request, _PARAMETERS)
+    job_id, last_id = parameters.filled("job", 100), parameters.filled("last_event_id", 100)
+    return job_id, request.headers.get("last-event-id") or last_id
 
 
 def _placed(hub: Hub, job: Job | None, last_id: str | None) -> tuple[Reader, Snapshot | None]:
