@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from tests.line import until
 from tests.process import Lived, living
 from tests.test_policy import ATTACKS, EXPECTED
 from tests.turns import Hand
+from watchrender import disk
 from watchrender.cli.explain import explain
 from watchrender.config import load
 from watchrender.core.failure import Code
 from watchrender.core.policy import NO_SETTING
 from watchrender.core.states import State
-from watchrender.judge import json_path
+from watchrender.judge import Judged, json_path
 
 #: What the reader of job files refuses before the policy is asked, at another place.
 SEEN_BY_THE_READER = {
@@ -187,3 +189,42 @@ def test_a_good_job_waits_in_the_queue(hand: Hand) -> None:
 def test_json_paths_are_read_back() -> None:
     assert json_path("assets[2].src") == ("assets", 2, "src")
     assert json_path("template.src") == ("template", "src")
+
+
+# -- the share is away just then ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["bundle", "spot.zip"])
+def test_nothing_that_is_found_while_the_share_is_away_says_anything_about_a_job(hand: Hand, form: str) -> None:
+    if form == "bundle":
+        hand.drop("bundle/job.json", {"template": {"src": "spot.aep", "composition": "Main"}})
+        hand.project("spot", hand.inbox / "bundle")
+    else:
+        with zipfile.ZipFile(hand.inbox / form, "w") as packed:
+            packed.writestr("job.json", json.dumps(hand.document()))
+    hand.pass_time(6)
+    (job,) = hand.ledger.queue()
+    source, away = hand.folders.source(job), hand.root.with_name("away")
+
+    hand.root.rename(away)
+    with pytest.raises(OSError, match="cannot be reached|No such file"):
+        hand.judge.judge(job, source, None, None)
+    away.rename(hand.root)
+
+    assert isinstance(hand.judge.judge(job, source, None, None), Judged)
+
+
+def test_footage_that_is_away_with_the_share_is_not_missing(hand: Hand) -> None:
+    project = hand.project("near", hand.inbox)
+    hand.drop("spot.json", {"template": {"src": str(project), "composition": "Main"}})
+    hand.pass_time(3)
+    (job,) = hand.ledger.queue()
+    source, away = hand.folders.source(job), hand.root.with_name("away")
+    data = source.read_bytes()
+
+    hand.root.rename(away)
+    with pytest.raises(disk.Away):
+        hand.judge.judge(job, source, data, None)
+    away.rename(hand.root)
+
+    assert isinstance(hand.judge.judge(job, source, data, None), Judged)

@@ -53,7 +53,7 @@ class Hand:
         self.gate = Gate(stamp=self.ledger.stamp, clock=self.clock)
         self.closer = Closer(folders=self.folders, ledger=self.ledger, log_of=lambda _job: b"", clock=self.clock)
         self.control = Control(ledger=self.ledger, folders=self.folders, gate=self.gate, look=lambda: None)
-        judge = Judge(
+        self.judge = judge = Judge(
             config=config,
             folders=self.folders,
             ledger=self.ledger,

@@ -6,6 +6,7 @@ Intake asks before a job is queued, the worker asks again when it is taken (the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from watchrender import disk
 from watchrender.config.model import Config
 from watchrender.core import clock as clocks
 from watchrender.core import naming, paths, policy, priority
@@ -113,15 +115,28 @@ class Judge:
         return found or fail(Code.JOB_TOO_LARGE, f"{name} is larger than a job may be")
 
     def read(self, job: Job, source: Path, data: bytes | None) -> tuple[JobText, str, Path] | Failure:
-        """The job's text, its digest, and the folder its relative paths start from."""
-        if job.form is Form.BUNDLE:
-            return self._read_bundle(source)
-        if job.form is Form.ZIP:
-            return self._read_zip(job, source)
+        """The job's text, its digest, and the folder its relative paths start from. Raises OSError where the share is
+        away: that says nothing about the job."""
+        if job.form is not Form.FILE:
+            read = self._read_packed(job, source)
+            if not isinstance(read, Failure):
+                return read
+            self._trust()
+            return self._read_packed(job, source)  # it may have gone and come back between the two looks
         if data is None:
+            self._trust()
             return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read any more")
         text = jobfile.read(data, job.file, self.max_job_size)
         return text if isinstance(text, Failure) else (text, _digest(data), self._folders.base(job))
+
+    def _trust(self) -> None:
+        """What was found wrong counts only while the folders are there: gone is not broken. Raises `disk.Away`."""
+        offline = self._folders.health()
+        if offline is not None:
+            raise disk.Away(errno.ENODEV, offline.message, str(self._folders.root))
+
+    def _read_packed(self, job: Job, source: Path) -> tuple[JobText, str, Path] | Failure:
+        return self._read_bundle(source) if job.form is Form.BUNDLE else self._read_zip(job, source)
 
     def _read_bundle(self, folder: Path) -> tuple[JobText, str, Path] | Failure:
         name = bundle.job_name(folder)
@@ -152,7 +167,14 @@ class Judge:
     # -- judging --------------------------------------------------------------------------------------------
 
     def judge(self, job: Job, source: Path, data: bytes | None, sidecar: Sidecar | None) -> Judged | Failure:
-        """Everything that decides whether and how a job runs. A `Failure` where it cannot even be read."""
+        """Everything that decides whether and how a job runs. A `Failure` where it cannot even be read. Raises OSError
+        where the share is away: nothing that was found then says anything about the job."""
+        judged = self._judge(job, source, data, sidecar)
+        if isinstance(judged, Failure) or judged.failure is not None or judged.waiting_for:
+            self._trust()
+        return judged
+
+    def _judge(self, job: Job, source: Path, data: bytes | None, sidecar: Sidecar | None) -> Judged | Failure:
         read = self.read(job, source, data)
         if isinstance(read, Failure):
             if sidecar is not None and isinstance(broken := jobfile.read_sidecar(sidecar.data, sidecar.name), Failure):

@@ -182,17 +182,22 @@ class Preparer:
         return self._judge_again(job)
 
     def _judge_again(self, job: Job) -> Judged | Failure:
-        source = self.folders.source(job)
-        data = None
-        if job.form is Form.FILE:
+        for again in (True, False):
             try:
-                data = source.read_bytes()
+                return self._judge_as_it_lies(job)
             except FileNotFoundError:
                 if self.folders.health() is not None:
                     raise  # gone is not gone while the share is away
-                return fail(Code.JOB_UNREADABLE, f"{job.file} is not in {job.folder} any more")
-            except PermissionError as error:
-                return fail(Code.RENDER_FAILED, f"{job.file} cannot be read any more: {error.strerror or error}")
+                if not again:  # it may have gone and come back between two looks
+                    break
+        return fail(Code.JOB_UNREADABLE, f"{job.file} is not in {job.folder} any more")
+
+    def _judge_as_it_lies(self, job: Job) -> Judged | Failure:
+        source = self.folders.source(job)
+        try:
+            data = source.read_bytes() if job.form is Form.FILE else None
+        except PermissionError as error:
+            return fail(Code.RENDER_FAILED, f"{job.file} cannot be read any more: {error.strerror or error}")
         return self.judge.judge(job, source, data, self._sidecar(job))
 
     def _sidecar(self, job: Job) -> Sidecar | None:

@@ -40,7 +40,15 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
             "Give this user the right to read it.",
             "JOB_UNREADABLE",
         )
-    answer = judge.judge(job, path, data, sidecar)
+    try:
+        answer = judge.judge(job, path, data, sidecar)
+    except OSError as error:
+        return _refused(
+            path,
+            f"{path.name} cannot be read: {error.strerror or error}",
+            "Look whether it is still there and complete, then check it again.",
+            "JOB_UNREADABLE",
+        )
     if isinstance(answer, Failure):
         return _failed(path, job, answer, None)
     if answer.failure is not None:
@@ -66,6 +74,10 @@ class _Anywhere(Folders):
 
     def base(self, job: Job) -> Path:
         return Path(job.folder) / job.file if job.form is Form.BUNDLE else Path(job.folder)
+
+    def health(self) -> Failure | None:
+        """Nobody serves these folders here: what is wrong with a job is told, wherever they are."""
+        return None
 
 
 def _judge(config: Config, folders: Folders) -> Judge:
