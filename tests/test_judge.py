@@ -191,7 +191,7 @@ def test_json_paths_are_read_back() -> None:
     assert json_path("template.src") == ("template", "src")
 
 
-# -- the share is away just then ----------------------------------------------------------------------------------------
+# -- the share is away just then --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["bundle", "spot.zip"])
@@ -207,7 +207,7 @@ def test_nothing_that_is_found_while_the_share_is_away_says_anything_about_a_job
     source, away = hand.folders.source(job), hand.root.with_name("away")
 
     hand.root.rename(away)
-    with pytest.raises(OSError, match="cannot be reached|No such file"):
+    with pytest.raises(OSError, match=r"cannot be reached|No such file"):
         hand.judge.judge(job, source, None, None)
     away.rename(hand.root)
 

@@ -240,6 +240,67 @@ def test_footage_that_goes_away_before_the_start_makes_the_job_wait_again(line: 
     assert "other.aep is not there" in waiting["waiting_for"][0]
 
 
+def test_a_film_whose_share_goes_before_it_is_judged_is_not_lost(line: Line) -> None:
+    line.change(limits={"finish_grace": "2s"})
+    line.drop("spot.json", line.job("HangAtEnd"))
+
+    with serving(line):
+        until(lambda: list((line.root / "active" / "spot").glob(".attempt-*/*.mp4")))
+        away = line.root.with_name("away")
+        line.root.rename(away)
+        service = line.service
+        assert service is not None
+        until(lambda: service.gate.waiting())
+        until(lambda: service.worker.current() is None, 60)  # the attempt is over, and its film out of reach
+        away.rename(line.root)
+        done = line.wait("spot", "completed", 60)
+
+    assert line.starts() == ["HangAtEnd"]
+    assert len(done["attempts"]) == 1
+    assert [line["to"] for line in done["history"]].count("rendering") == 1
+
+
+def test_a_begun_job_waits_for_its_footage_until_the_deadline_and_says_so_once(line: Line) -> None:
+    line.change(watch={"assets_deadline": "6s"})
+    line.project("other")
+    (line.root / "inbox" / "_PAUSE").touch()
+    line.drop("spot.json", line.job(project="other"))
+
+    with serving(line):
+        line.wait("spot", "queued")
+        (line.projects / "other.aep").unlink()
+        (line.root / "inbox" / "_PAUSE").unlink()
+        until(lambda: line.status("spot").get("waiting_for"))
+        line.drop("next.json")
+        line.wait("next", "completed")
+        waiting = line.status("spot")
+        failed = line.wait("spot", "failed", 60)
+
+    assert waiting["state"] == "queued"
+    assert (failed["error"]["code"], failed["error"]["kind"]) == ("TEMPLATE_MISSING", "job")
+    assert [line["to"] for line in failed["history"]].count("rendering") == 2  # at first, and when its time was up
+    assert "other.aep" in (line.root / "failed" / "spot" / "WHY.txt").read_text()
+    assert line.starts() == ["Main"]
+
+
+def test_the_wait_for_footage_goes_on_where_it_was_after_a_restart(line: Line) -> None:
+    line.change(watch={"assets_deadline": "1h"})
+    line.project("other")
+    (line.root / "inbox" / "_PAUSE").touch()
+    line.drop("spot.json", line.job(project="other"))
+    with serving(line):
+        line.wait("spot", "queued")
+        (line.projects / "other.aep").unlink()
+        (line.root / "inbox" / "_PAUSE").unlink()
+        until(lambda: line.status("spot").get("waiting_for"))
+
+    line.change(watch={"assets_deadline": "1ms"})
+    with serving(line):
+        failed = line.wait("spot", "failed")
+
+    assert failed["error"]["code"] == "TEMPLATE_MISSING"
+
+
 def test_a_second_signal_gives_the_renderer_no_time(line: Line) -> None:
     line.change(limits={"terminate_grace": "60s"})
     line.drop("job.json", line.job("Stubborn"))

@@ -76,10 +76,18 @@ class Concluder:
 
     # -- not begun, or ended by us --------------------------------------------------------------------------
 
-    def put_back(self, job: Job, why: str, *, waiting_for: tuple[str, ...] = (), seconds: float = 0.0) -> None:
+    def put_back(
+        self,
+        job: Job,
+        why: str,
+        *,
+        waiting_for: tuple[str, ...] = (),
+        waiting_since: str | None = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Into the queue again without using a try; others go first for so many seconds."""
         self.rest.until(job.id, self._clock() + seconds)
-        self._requeue(job, Event.RESTORE, why, waiting_for=waiting_for)
+        self._requeue(job, Event.RESTORE, why, waiting_for=waiting_for, waiting_since=waiting_since)
 
     def _requeue(self, job: Job, event: Event, why: str, **changes: Any) -> None:
         def record(copy: bool) -> None:

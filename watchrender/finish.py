@@ -7,6 +7,7 @@ and renamed, with a copy of the status beside it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -78,8 +79,10 @@ class Finisher:
     clock: Callable[[], float] = time.monotonic
 
     def judge(self, job: Job, delivery: Delivery) -> Failure | None:
-        """The verdict on an attempt, found once. None: there is a good film."""
+        """The verdict on an attempt, found once. None: there is a good film. Raises OSError while the share is away
+        that the film was rendered to: call again, it may be there."""
         if not delivery.judged:
+            self._reach(delivery.attempted.prepared.output_folder)
             delivery.since = self.clock()
             delivery.failure = self._judge(job, delivery)
             delivery.judged = True
@@ -103,6 +106,10 @@ class Finisher:
         return None
 
     # -- the verdict ----------------------------------------------------------------------------------------
+
+    def _reach(self, folder: Path) -> None:
+        if folder.is_relative_to(self.folders.root) and (offline := self.folders.health()) is not None:
+            raise disk.Away(errno.ENODEV, offline.message, str(folder))
 
     def _judge(self, job: Job, delivery: Delivery) -> Failure | None:
         attempted = delivery.attempted

@@ -55,6 +55,15 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Footage that is not there, or not still, now: the job waits for it, so long and no longer."""
+
+    words: tuple[str, ...]
+    failure: Failure  # what is said when it has not come
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempted:
     """An attempt that has ended, one way or another."""
 
@@ -164,18 +173,29 @@ class Preparer:
     def eta(self, job_id: str, transcript: Transcript) -> Mapping[str, Any] | None:
         return self.estimate(job_id, transcript)
 
-    def prepare(self, job: Job, *, stop: Callable[[], bool] = lambda: False) -> Prepared | Failure | tuple[str, ...]:
-        """Make all that the attempt needs; `stop` ends a long fetch. A tuple names footage that is missing now: the
-        job waits for it. Raises OSError where a disk refuses."""
+    def prepare(self, job: Job, *, stop: Callable[[], bool] = lambda: False) -> Prepared | Failure | Missing:
+        """Make all that the attempt needs; `stop` ends a long fetch. Raises OSError where a disk refuses."""
         self._stop = stop
         judged = self._judge_again(job)
         if isinstance(judged, Failure):
             return judged
         if judged.failure is not None:
             return judged.failure
-        if judged.waiting_for:
-            return judged.waiting_for
-        return self._prepare(job, judged)
+        return self._missing(judged) or self._prepare(job, judged)
+
+    def missing(self, job: Job) -> Missing | None:
+        """The footage that a queued job would wait for if it were taken now. Changes nothing. Raises OSError."""
+        judged = self._judge_again(job)
+        return None if isinstance(judged, Failure) or judged.failure is not None else self._missing(judged)
+
+    def _missing(self, judged: Judged) -> Missing | None:
+        if not judged.waiting_for or judged.missing is None:
+            return None
+        return Missing(
+            words=judged.waiting_for,
+            failure=judged.missing,
+            deadline_seconds=self.config.watch.assets_deadline,
+        )
 
     def judged_now(self, job: Job) -> Judged | Failure:
         """A queued job as it would be taken now. Changes nothing. Raises OSError."""

@@ -25,7 +25,7 @@ from watchrender.core.states import Event, Refused, State
 from watchrender.finish import Delivery, Finisher
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
-from watchrender.prepare import Attempted, Prepared, Preparer
+from watchrender.prepare import Attempted, Missing, Prepared, Preparer
 from watchrender.render.engine import Ended, Engine
 from watchrender.render.process import TreeRecord
 from watchrender.spool.folders import Busy, ClaimLost, Folders
@@ -82,6 +82,7 @@ class Worker:
             clock=clock,
         )
         self._rest = self._concluder.rest
+        self._footage_waits: dict[str, float] = {}  # job id → since when it waits for footage, monotonic
         self._slot: Slot | None = None
         self._at_once = threading.Event()  # a second signal: no grace for anybody
         self._deliveries: list[Delivery] = []
@@ -180,7 +181,7 @@ class Worker:
 
     def _render(self, job: Job) -> None:
         """One job through the slot."""
-        if not self._machine_is_fit(job):
+        if not self._machine_is_fit(job) or self._still_waits(job):
             return
         try:
             job = self._take(job)
@@ -264,15 +265,54 @@ class Worker:
         asked = self._asked(job)
         prepared = self._preparer.prepare(job, stop=lambda: asked() is not None)
         if isinstance(prepared, Prepared):
+            self._footage_waits.pop(job.id, None)
+            if job.waiting_since is not None:
+                self._ledger.note(job.id, waiting_since=None)
             return prepared
         if asked() is not None:
             self._ended_by_us(job, asked() or Ended.STOP)
         elif isinstance(prepared, Failure):
             self._concluder.failed(job, prepared, None)
         else:
-            why = "footage is missing or still growing"
-            self._concluder.put_back(job, why, waiting_for=prepared, seconds=REST_SECONDS)
+            self._wait_for_footage(job, prepared)
         return None
+
+    # -- footage that went away -----------------------------------------------------------------------------
+
+    def _wait_for_footage(self, job: Job, missing: Missing) -> None:
+        """Its footage went away after it was queued: it waits as a new job does, and not for ever."""
+        if self._waited(job) >= missing.deadline_seconds:
+            self._footage_waits.pop(job.id, None)
+            self._concluder.failed(job, missing.failure, None)
+            return
+        why = "footage is missing or still growing"
+        since = job.waiting_since or self._ledger.stamp()
+        self._concluder.put_back(job, why, waiting_for=missing.words, waiting_since=since, seconds=REST_SECONDS)
+
+    def _still_waits(self, job: Job) -> bool:
+        """Does a job that waits for footage wait on? Looked at without taking it: each start is a line of its story."""
+        if job.waiting_since is None:
+            return False
+        try:
+            missing = self._preparer.missing(job)
+        except OSError:
+            return False  # it is taken: who takes it says what the disk refused
+        if missing is None or self._waited(job) >= missing.deadline_seconds:
+            return False
+        self._rest.until(job.id, self._clock() + REST_SECONDS)
+        if job.waiting_for != missing.words:
+            with suppress(OSError):
+                self._ledger.note(job.id, waiting_for=missing.words)
+        return True
+
+    def _waited(self, job: Job) -> float:
+        """For how long it has waited for footage. What it waited before a restart counts, as far as the wall clock can
+        be believed."""
+        now = self._clock()
+        if job.id not in self._footage_waits:
+            stamp = self._ledger.stamp()
+            self._footage_waits[job.id] = now - max(0.0, clocks.seconds_between(job.waiting_since or stamp, stamp))
+        return now - self._footage_waits[job.id]
 
     def _asked(self, job: Job) -> Callable[[], Ended | None]:
         """Shall what this job does now be ended, and as what?"""

@@ -1,0 +1,244 @@
+"""The share goes away and comes back, under the real service with real nexrender: gone is not empty.
+
+While it is away nothing is made in its place, nothing counts as withdrawn, no try is used; the queue waits, says so,
+and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.line import until
+from tests.mounts import Share, hanging, mount, mounting, small_disk, unmount
+from tests.real import Real
+from watchrender.render.nexrender import Nexrender
+
+pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
+
+SLOW = {"seconds_per_frame": 0.1}
+
+
+class Watched(Real):
+    """A real service with its page, on a root that can be taken away."""
+
+    def __init__(self, home: Path, data: Path, aerender: Path) -> None:
+        super().__init__(home, data, aerender)
+        self.settings["server"] = {"enabled": True, "port": 0}
+        self.settings["watch"] = {"scan_interval": "200ms", "settle": "500ms"}
+
+    def up(self) -> None:
+        self.start()
+        self.address = until(lambda: self.overview("service").get("address"), 60)
+
+    def ask(self, path: str) -> tuple[int, Any]:
+        """The answer of the running service to a question over HTTP."""
+        url = f"http://127.0.0.1:{self.address[1]}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.loads(refused.read())
+
+    def waits_for(self) -> list[str]:
+        """What /readyz says that the queue waits for."""
+        code, answer = self.ask("/readyz")
+        return [] if code == 200 else [found["code"] for found in answer["waiting"]]
+
+    def goes_offline(self) -> None:
+        until(lambda: self.waits_for() == ["SHARE_OFFLINE"], 60)
+
+    def comes_back(self) -> None:
+        until(lambda: self.ask("/readyz")[0] == 200, 60)
+
+    def stray(self) -> list[str]:
+        return [words for words in super().stray() if not words.startswith("bindfs")]
+
+    def times_said(self, words: str) -> int:
+        return sum(words in line for line in self.said().splitlines())
+
+
+@pytest.fixture
+def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Watched]:
+    assert nexrender_set.root is not None
+    made = Watched(tmp_path, nexrender_set.root.parent, simulator)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def has_waited(seconds: float) -> None:
+    """Let some scans pass: that nothing happens can only be seen by waiting."""
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() > end, seconds + 60)
+
+
+def renders(status: dict[str, Any]) -> int:
+    return [line["to"] for line in status["history"]].count("rendering")
+
+
+def assert_well(real: Watched, *keys: str) -> None:
+    """Each is delivered on its first try, and nobody was ever withdrawn or put back as failed."""
+    for key in keys:
+        status = real.wait(key, "completed", "failed", "cancelled")
+        assert (status["state"], len(status["attempts"])) == ("completed", 1), json.dumps(status, indent=1)
+        assert real.places(key) == ["done"]
+    assert not list((real.root / "failed").iterdir()) and not list((real.root / "cancelled").iterdir())
+
+
+def test_a_root_that_is_renamed_away_and_back_costs_nothing(real: Watched) -> None:
+    slow = real.project("slow", behaviour=SLOW)
+    real.drop("p90_running.json", real.project("slower", behaviour={"seconds_per_frame": 0.3}))
+    for name in ("first", "second"):
+        real.drop(f"{name}.json", slow)
+    real.up()
+    real.rendering("running")
+
+    away = real.root.with_name("elsewhere")
+    real.root.rename(away)
+    real.goes_offline()
+    has_waited(2)
+    told = real.ask("/api/v1/status")[1]
+    seen = os.path.lexists(real.root)
+    away.rename(real.root)
+    real.comes_back()
+
+    assert not seen
+    assert told["counts"]["cancelled"] == told["counts"]["failed"] == 0
+    assert "not the folder it was" in told["why"] or "cannot be reached" in told["why"]
+    assert_well(real, "running", "first", "second")
+    assert renders(real.status("running")) == 1  # the share came back in time: the render went on
+    assert real.times_said("the queue waits") == real.times_said("the queue goes on:") == 1
+    assert real.end() == 0
+    assert real.stray() == []
+
+
+@mounting
+def test_an_empty_mount_point_is_not_an_empty_hot_folder(real: Watched) -> None:
+    with small_disk(real.home / "disk", 64) as disk:
+        share = disk / "renders"
+        (share / "inbox").mkdir(parents=True)
+        shutil.rmtree(real.root)
+        real.root.mkdir()
+        mount("--bind", str(share), str(real.root))
+        try:
+            slow = real.project("slow", behaviour=SLOW)
+            real.drop("p90_running.json", slow)
+            real.drop("waiting.json", slow)
+            real.up()
+            real.rendering("running")
+
+            unmount(real.root)
+            real.goes_offline()
+            has_waited(2)
+            made = list(real.root.iterdir())
+            cancelled = real.ask("/api/v1/status")[1]["counts"]["cancelled"]
+            mount("--bind", str(share), str(real.root))
+            real.comes_back()
+
+            assert (made, cancelled) == ([], 0)
+            assert_well(real, "running", "waiting")
+            assert real.end() == 0
+        finally:
+            unmount(real.root)
+    assert list(real.root.iterdir()) == []
+
+
+@mounting
+def test_another_disk_in_its_place_is_not_touched(real: Watched) -> None:
+    real.drop("first.json", real.project("quick"))
+    with small_disk(real.home / "other", 16) as other:
+        for name in ("inbox", "active", "done", "failed", "cancelled", "status"):
+            (other / name).mkdir()
+        (other / "inbox" / "foreign.json").write_text(json.dumps(real.job(real.project("foreign"))))
+        real.up()
+        real.wait("first", "completed")
+        (real.root / "inbox" / "_PAUSE").touch()
+        until(lambda: real.overview("service")["paused"], 60)
+        real.drop("second.json", real.project("quick"))
+        real.wait("second", "queued")
+
+        mount("--bind", str(other), str(real.root))
+        real.goes_offline()
+        has_waited(2)
+        found = sorted(path.relative_to(other).as_posix() for path in other.rglob("*"))
+        unmount(real.root)
+        real.comes_back()
+
+    assert found == ["active", "cancelled", "done", "failed", "inbox", "inbox/foreign.json", "status"]
+    (real.root / "inbox" / "_PAUSE").unlink()
+    assert_well(real, "first", "second")
+    assert real.end() == 0
+
+
+@hanging
+def test_a_share_that_hangs_holds_up_nobody_but_its_jobs(real: Watched) -> None:
+    (real.root / "inbox").rmdir()
+    share = Share(real.home / "server", real.root)
+    try:
+        (real.root / "inbox").mkdir()
+        real.settings["nexrender"]["work_dir"] = str(real.home / "work")
+        slow = real.project("slow", behaviour=SLOW)
+        real.drop("p90_running.json", slow)
+        real.drop("waiting.json", slow)
+        real.up()
+        real.rendering("running")
+
+        share.hang()
+        real.goes_offline()
+        began = time.monotonic()
+        alive = real.ask("/healthz")[0], real.ask("/api/v1/status")[0], real.ask("/api/v1/jobs")[0]
+        took = time.monotonic() - began
+        share.answer()
+        real.comes_back()
+
+        assert alive == (200, 200, 200)
+        assert took < 20
+        assert_well(real, "running", "waiting")
+        assert real.end() == 0
+        assert real.stray() == []
+    finally:
+        share.answer()
+        share.close()
+
+
+@hanging
+@pytest.mark.parametrize("signs", [1, 2])
+def test_a_stop_is_obeyed_while_the_share_hangs(real: Watched, signs: int) -> None:
+    (real.root / "inbox").rmdir()
+    share = Share(real.home / "server", real.root)
+    try:
+        (real.root / "inbox").mkdir()
+        real.settings["nexrender"]["work_dir"] = str(real.home / "work")
+        real.drop("spot.json", real.project("slow", behaviour={"seconds_per_frame": 1.0}))
+        real.up()
+        real.rendering("spot")
+
+        share.hang()
+        real.goes_offline()
+        assert real.process is not None
+        for _ in range(signs):
+            real.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        code = real.process.wait(60)
+        stray = real.stray()
+        share.answer()
+
+        assert (code, stray) == (0, [])
+        real.up()
+        assert_well(real, "spot")
+        assert real.end() == 0
+    finally:
+        share.answer()
+        share.close()
