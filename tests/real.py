@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,46 @@ class Real:
             if str(self.home) in words and "watchrender run" not in words:
                 found.append(words)
         return found
+
+
+class Watched(Real):
+    """A real service with its page, on a root that can be taken away."""
+
+    def __init__(self, home: Path, data: Path, aerender: Path) -> None:
+        super().__init__(home, data, aerender)
+        self.settings["server"] = {"enabled": True, "port": 0}
+        self.settings["watch"] = {"scan_interval": "200ms", "settle": "500ms"}
+
+    def up(self) -> None:
+        self.start()
+        self.address = until(lambda: self.overview("service").get("address"), 60)
+
+    def ask(self, path: str) -> tuple[int, Any]:
+        """The answer of the running service to a question over HTTP."""
+        url = f"http://127.0.0.1:{self.address[1]}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.loads(refused.read())
+
+    def waits_for(self) -> list[str]:
+        """What /readyz says that the queue waits for."""
+        code, answer = self.ask("/readyz")
+        return [] if code == 200 else [found["code"] for found in answer["waiting"]]
+
+    def goes_offline(self) -> None:
+        until(lambda: self.waits_for() == ["SHARE_OFFLINE"], 60)
+
+    def comes_back(self) -> None:
+        until(lambda: self.ask("/readyz")[0] == 200, 60)
+
+    def stray(self) -> list[str]:
+        return [words for words in super().stray() if not words.startswith("bindfs")]
+
+    def stray_renders(self) -> list[str]:
+        """The renders that run: nexrender, aerender, and what they started, but nobody who only waits to be used."""
+        return [words for words in self.stray() if "--file" in words or "aerender" in words]
+
+    def times_said(self, words: str) -> int:
+        return sum(words in line for line in self.said().splitlines())

@@ -139,3 +139,10 @@ def test_nothing_that_exists_is_replaced_by_a_rename_or_a_new_file(tmp_path: Pat
 
     assert (tmp_path / "b").read_text() == "b"
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_refusal_says_where(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full") as refused, disk.effect("append", tmp_path / "journal"):
+        raise OSError(errno.ENOSPC, "full")  # as a write to a full disk does: without a name
+
+    assert refused.value.filename == str(tmp_path / "journal")

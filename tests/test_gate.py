@@ -84,6 +84,18 @@ def test_it_is_looked_at_again_with_more_and_more_time_between(hall: Hall) -> No
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
+def test_what_others_are_refused_before_the_look_is_due_puts_it_off_no_further(hall: Hall) -> None:
+    gone = fail(Code.DISK_FULL, "the disk is full")
+    hall.gate.wait_for(gone)
+
+    for _ in range(9):
+        hall.now += 0.1
+        hall.gate.wait_for(gone)
+    hall.now += 0.1
+
+    assert hall.gate.look_due()
+
+
 def test_a_look_that_finds_nothing_opens_it(hall: Hall, said: list[str]) -> None:
     looked_for = frozenset({Code.DISK_FULL, Code.AERENDER_NOT_FOUND})
     full, gone = fail(Code.DISK_FULL, "full"), fail(Code.AERENDER_NOT_FOUND, "gone")
@@ -146,6 +158,7 @@ def test_a_person_may_have_it_looked_at_at_once(hall: Hall) -> None:
 def test_the_wait_begins_anew_after_a_render_that_went_well(hall: Hall) -> None:
     for _ in range(6):
         hall.gate.wait_for(fail(Code.DISK_FULL, "full"))
+        hall.now += 60
     hall.gate.clear(Code.DISK_FULL)
     hall.gate.wait_for(fail(Code.DISK_FULL, "full"))
     hall.now += 32

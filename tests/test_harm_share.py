@@ -11,8 +11,6 @@ import os
 import shutil
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,51 +19,12 @@ import pytest
 
 from tests.line import until
 from tests.mounts import Share, hanging, mount, mounting, small_disk, unmount
-from tests.real import Real
+from tests.real import Watched
 from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
 SLOW = {"seconds_per_frame": 0.1}
-
-
-class Watched(Real):
-    """A real service with its page, on a root that can be taken away."""
-
-    def __init__(self, home: Path, data: Path, aerender: Path) -> None:
-        super().__init__(home, data, aerender)
-        self.settings["server"] = {"enabled": True, "port": 0}
-        self.settings["watch"] = {"scan_interval": "200ms", "settle": "500ms"}
-
-    def up(self) -> None:
-        self.start()
-        self.address = until(lambda: self.overview("service").get("address"), 60)
-
-    def ask(self, path: str) -> tuple[int, Any]:
-        """The answer of the running service to a question over HTTP."""
-        url = f"http://127.0.0.1:{self.address[1]}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=20) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as refused:
-            return refused.code, json.loads(refused.read())
-
-    def waits_for(self) -> list[str]:
-        """What /readyz says that the queue waits for."""
-        code, answer = self.ask("/readyz")
-        return [] if code == 200 else [found["code"] for found in answer["waiting"]]
-
-    def goes_offline(self) -> None:
-        until(lambda: self.waits_for() == ["SHARE_OFFLINE"], 60)
-
-    def comes_back(self) -> None:
-        until(lambda: self.ask("/readyz")[0] == 200, 60)
-
-    def stray(self) -> list[str]:
-        return [words for words in super().stray() if not words.startswith("bindfs")]
-
-    def times_said(self, words: str) -> int:
-        return sum(words in line for line in self.said().splitlines())
 
 
 @pytest.fixture

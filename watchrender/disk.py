@@ -149,14 +149,27 @@ def effect(name: str, path: Path) -> Iterator[Callable[[], None]]:
     if not (_hooks.points or _hooks.die_at):
         _ask_guards(path)
         _fault(name, path)
-        yield _nothing
+        with _named(path):
+            yield _nothing
         return
     label = f"{_cause()}:{name}" + (f":{path.name}" if path.suffix == ".json" else "")
     _point(f"before:{label}")
     _ask_guards(path)
     _fault(name, path)
-    yield lambda: _point(f"within:{label}")
+    with _named(path):
+        yield lambda: _point(f"within:{label}")
     _point(f"after:{label}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A refusal says where: what a full disk answers to a write does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _nothing() -> None:

@@ -91,16 +91,19 @@ class Gate:
     def wait_for(self, failure: Failure) -> None:
         """The environment is at fault: close, and look again with backoff. Said in the log once."""
         with self._lock:
-            known = self._waiting.get(failure.code)
-            tries = self._tries[failure.code] = self._tries.get(failure.code, 0) + 1
-            wait = retry.probe_wait(tries, longest=self._longest)
-            self._waiting[failure.code] = Waiting(
-                failure=failure,
-                since=known.since if known else self._stamp(),
-                tries=tries,
-                look_at=self._clock() + wait,
-                by_render=failure.code in TRIED_BY_RENDER,
-            )
+            now, known = self._clock(), self._waiting.get(failure.code)
+            if known is not None and now < known.look_at:
+                # Others are refused the same meanwhile: that is no look in vain, and puts none off.
+                self._waiting[failure.code] = replace(known, failure=failure)
+            else:
+                tries = self._tries[failure.code] = self._tries.get(failure.code, 0) + 1
+                self._waiting[failure.code] = Waiting(
+                    failure=failure,
+                    since=known.since if known else self._stamp(),
+                    tries=tries,
+                    look_at=now + retry.probe_wait(tries, longest=self._longest),
+                    by_render=failure.code in TRIED_BY_RENDER,
+                )
         if known is None:
             said = failure.message.rstrip(".")
             logger.bind(code=str(failure.code)).warning("the queue waits: {}. {}", said, failure.cure)
