@@ -1,7 +1,7 @@
 // The dashboard: follows the stream, sends orders, and says when what it shows is out of date.
 
 import { html, render } from "./html.js";
-import { NO_FILTER, empty, isFiltered, merge, take } from "./jobs.js";
+import { NO_FILTER, empty, isFiltered, isOver, merge, take } from "./jobs.js";
 import { plural } from "./words.js";
 import { Page } from "./views.js";
 
@@ -14,6 +14,7 @@ let question = null;
 let said = "";
 let stale = "";
 let hours = null;
+let hoursDue = false; // something has come to its end: the plot of the day is another one
 let skew = 0; // the server's clock before ours, in ms
 let numbers = 0;
 
@@ -227,8 +228,9 @@ function askAgain() {
 
 function tell(before, after) {
   if (before && before.state === after.state) return;
+  if (isOver(after)) hoursDue = true;
   if (after.state === "rendering") said = `${after.job} renders`;
-  else if (["completed", "failed", "cancelled"].includes(after.state)) said = `${after.job} ${after.state}${after.error ? `: ${after.error.message}` : ""}`;
+  else if (isOver(after)) said = `${after.job} ${after.state}${after.error ? `: ${after.error.message}` : ""}`;
 }
 
 function connect() {
@@ -281,10 +283,12 @@ setInterval(() => {
     silent.close();
     lost(silent);
   }
+  if (hoursDue) loadHours();
   draw();
 }, 1000);
 
 async function loadHours() {
+  hoursDue = false;
   const found = await ask("GET", "/api/v1/throughput");
   if (!found.failed) hours = found.hours;
   draw();

@@ -4,7 +4,7 @@
 // no orders (`act` is null), so everything that would change something is left out there.
 
 import { html, useEffect, useRef, useState } from "./html.js";
-import { ago, bytes, clock, duration, exact, expected, moment, percent, plural, took } from "./words.js";
+import { ago, band, bytes, clock, duration, exact, expected, moment, percent, plural, took } from "./words.js";
 import { OVER, STATES, allowed, isFiltered, isOver, lists, values } from "./jobs.js";
 
 const SHOWN_AT_FIRST = 100;
@@ -47,14 +47,14 @@ function Head({ page }) {
   const service = page.state.service ?? {};
   const now = mood(page);
   return html`
-    <header>
+    <div class="bar"><header>
       <div class="brand">
         <h1><a href="#/">watchrender</a></h1>
         <span class=${`mood ${now}`} role="status">${MOODS[now] ?? "out of date"}</span>
-        <span class="quiet">${service.node}${service.version && ` · ${service.version}`}${service.uptime != null && ` · up ${duration(service.uptime)}`}</span>
+        <span class="quiet host">${[service.node, service.version, service.uptime != null && `up ${duration(service.uptime)}`].filter(Boolean).join(" · ")}</span>
       </div>
       ${page.act && html`<${QueueButtons} page=${page} service=${service} />`}
-    </header>
+    </header></div>
   `;
 }
 
@@ -98,12 +98,16 @@ function Banners({ page }) {
 function Overview({ page }) {
   const found = lists(page.state, page.filter);
   return html`
-    <${Tiles} page=${page} />
-    <section aria-labelledby="now">
-      <h2 id="now">Rendering now</h2>
-      ${found.rendering.length ? found.rendering.map((job) => html`<${Running} page=${page} job=${job} key=${job.id} />`) : html`<p class="quiet">${nothingRenders(page)}</p>`}
-    </section>
-    ${page.hours && html`<${Throughput} hours=${page.hours} now=${page.now} />`}
+    <div class="top">
+      <div>
+        <section aria-labelledby="now">
+        <h2 id="now">Rendering now</h2>
+        ${found.rendering.length ? found.rendering.map((job) => html`<${Running} page=${page} job=${job} key=${job.id} />`) : html`<p class="panel none">${nothingRenders(page)}</p>`}
+        </section>
+        ${page.hours && html`<${Throughput} hours=${page.hours} now=${page.now} />`}
+      </div>
+      <${Tiles} page=${page} />
+    </div>
     <${Filters} page=${page} found=${found} />
     ${page.act && html`<${Selected} page=${page} />`}
     <${Queue} page=${page} jobs=${found.waiting} />
@@ -116,7 +120,8 @@ function nothingRenders(page) {
   const service = page.state.service ?? {};
   if (service.waiting?.length) return "Nothing: the queue waits (see above).";
   if (service.paused) return "Nothing: the queue is paused.";
-  return "Nothing. Drop a job into the inbox.";
+  if (page.state.counts.queued) return "Nothing: no job of the queue may start yet; each says why below.";
+  return "Nothing. Drop a job into the inbox, and it starts here.";
 }
 
 function Tiles({ page }) {
@@ -125,24 +130,31 @@ function Tiles({ page }) {
   const free = health.free_bytes ?? {};
   const codes = (service?.waiting ?? []).map((found) => found.code);
   const without = codes.find((code) => /AERENDER|NEXRENDER|LICENSE/.test(code));
+  const away = codes.includes("SHARE_OFFLINE");
+  const full = codes.includes("DISK_FULL");
   const late = health.scan_age != null && health.scan_age > Math.max(30, 5 * (health.scan_interval ?? 2));
+  const arriving = (counts.pending ?? 0) + (counts.validating ?? 0);
   return html`
-    <section aria-label="Health" class="tiles">
-      <${Tile} name="Queue" value=${plural(counts.queued ?? 0, "job")} more=${(counts.pending || counts.validating) && `${(counts.pending ?? 0) + (counts.validating ?? 0)} arriving`} />
-      <${Tile} name="Oldest job" value=${health.oldest_queued_at ? ago(health.oldest_queued_at, page.now) : "none waits"} />
-      <${Tile} name="Disk" bad=${codes.includes("DISK_FULL")} value=${free.root == null ? "not known" : `${bytes(free.root)} free`} more=${free.work != null && free.work !== free.root && `${bytes(free.work)} for work`} />
-      <${Tile} name=${health.share ? "Share" : "Folder"} bad=${codes.includes("SHARE_OFFLINE")} value=${codes.includes("SHARE_OFFLINE") ? "out of reach" : "reachable"} more=${health.volume} />
-      <${Tile} name="Last look" bad=${late} value=${health.scan_age == null ? "not yet" : `${duration(health.scan_age)} ago`} />
-      <${Tile} name="After Effects" bad=${Boolean(without)} value=${without ? "not ready" : "ready"} more=${without} />
-      <${Tile} name="Finished" value=${counts.completed ?? 0} more=${`${counts.failed ?? 0} failed, ${counts.cancelled ?? 0} cancelled`} />
-      ${service?.ignored?.length > 0 && html`<${Tile} name="Files left alone" value=${service.ignored_total ?? service.ignored.length} more=${service.ignored[0].path} title=${service.ignored.map((file) => `${file.path}: ${file.why}`).join("\n")} />`}
+    <section aria-labelledby="health">
+      <h2 id="health">Health</h2>
+      <dl class="panel tiles">
+        <${Tile} name="Queue" value=${plural(counts.queued ?? 0, "job")} more=${arriving > 0 && `${arriving} arriving`} />
+        <${Tile} name="Oldest job" value=${health.oldest_queued_at ? ago(health.oldest_queued_at, page.now) : "none waits"} />
+        <${Tile} name="After Effects" bad=${Boolean(without)} ok=${service && !without} value=${without ? "not ready" : "ready"} more=${without} />
+        <${Tile} name="Disk" bad=${full} ok=${free.root != null && !full} value=${free.root == null ? "not known" : `${bytes(free.root)} free`} more=${free.work != null && free.work !== free.root && `${bytes(free.work)} for work`} />
+        <${Tile} name=${health.share ? "Share" : "Hot folder"} bad=${away} ok=${service && !away} value=${away ? "out of reach" : "reachable"} more=${health.volume} title=${health.root} />
+        <${Tile} name="Inbox looked at" bad=${late} ok=${health.scan_age != null && !late} value=${health.scan_age == null ? "not yet" : `${duration(health.scan_age)} ago`} more=${health.scan_interval != null && (health.events ? "and at every change" : `every ${duration(Math.max(1, health.scan_interval))}`)} />
+        <${Tile} name="Finished" value=${plural(counts.completed ?? 0, "film")} />
+        <${Tile} name="Failed" value=${counts.failed ?? 0} more=${counts.cancelled > 0 && `${counts.cancelled} cancelled`} />
+        ${service?.ignored?.length > 0 && html`<${Tile} wide=${true} name="Files left alone" value=${service.ignored_total ?? service.ignored.length} more=${`${service.ignored[0].path}: ${service.ignored[0].why}`} title=${service.ignored.map((file) => `${file.path}: ${file.why}`).join("\n")} />`}
+      </dl>
     </section>
   `;
 }
 
-function Tile({ name, value, more, bad, title }) {
-  return html`<div class=${bad ? "tile bad" : "tile"} title=${title}>
-    <span class="name">${name}</span><strong>${value}</strong>${more ? html`<span class="quiet">${more}</span>` : null}
+function Tile({ name, value, more, bad, ok, wide, title }) {
+  return html`<div class=${`tile ${bad ? "bad" : ok ? "ok" : ""} ${wide ? "wide" : ""}`} title=${title}>
+    <dt>${name}</dt><dd><strong>${value}</strong>${more ? html`<span class="more">${more}</span>` : null}</dd>
   </div>`;
 }
 
@@ -150,23 +162,26 @@ function Throughput({ hours, now }) {
   const most = Math.max(1, ...hours.map((hour) => hour.completed + hour.failed));
   const sum = (of) => hours.reduce((all, hour) => all + hour[of], 0);
   const bar = (hour, index) => {
-    const good = (hour.completed / most) * 56;
-    const bad = (hour.failed / most) * 56;
+    const good = (hour.completed / most) * 54;
+    const bad = (hour.failed / most) * 54;
     const words = `${clock(hour.at, now)}: ${hour.completed} completed, ${hour.failed} failed, ${hour.cancelled} cancelled`;
     return html`<g key=${hour.at}>
       <title>${words}</title>
-      <rect class="space" x=${index * 20} y="0" width="18" height="58" />
-      <rect class="good" x=${index * 20 + 2} y=${58 - good} width="14" height=${good} />
-      <rect class="bad" x=${index * 20 + 2} y=${58 - good - bad} width="14" height=${bad} />
+      <rect class="space" x=${index * 20} y="0" width="20" height="58" />
+      <rect class="good" x=${index * 20 + 3} y=${58 - good} width="14" height=${good} />
+      <rect class="bad" x=${index * 20 + 3} y=${58 - good - bad} width="14" height=${bad} />
     </g>`;
   };
+  const none = sum("completed") + sum("failed") === 0;
   return html`
-    <section aria-labelledby="day" class="plot">
-      <h2 id="day">The last day <span class="quiet">${plural(sum("completed"), "film")}, ${sum("failed")} failed, at most ${most} an hour</span></h2>
+    <section aria-labelledby="day" class="panel plot">
+      <div class="line"><h2 id="day">The last day</h2>
+        ${none ? html`<p class="quiet">nothing was finished</p>` : html`<p class="quiet"><span class="key">${plural(sum("completed"), "film")}</span>${sum("failed") > 0 && html`<span class="key bad">${sum("failed")} failed</span>`}, at most ${most} an hour</p>`}
+      </div>
       <svg viewBox="0 0 480 58" preserveAspectRatio="none" role="img" aria-label=${`The last 24 hours: ${sum("completed")} completed, ${sum("failed")} failed, ${sum("cancelled")} cancelled`}>
         ${hours.map(bar)}
       </svg>
-      <div class="hours" aria-hidden="true">${hours.filter((_, index) => index % 4 === 0).map((hour) => html`<span key=${hour.at}>${clock(hour.at, moment(hour.at))}</span>`)}</div>
+      <div class="hours" aria-hidden="true">${hours.filter((_, index) => index % 6 === 0).map((hour) => html`<span key=${hour.at}>${clock(hour.at, moment(hour.at))}</span>`)}</div>
     </section>
   `;
 }
@@ -194,7 +209,7 @@ function Filters({ page, found }) {
       ${choice("tag", "Tag", values(state, (job) => job.tags ?? []))}
       ${choice("code", "Error", values(state, (job) => [job.error?.code]))}
       ${isFiltered(filter) && html`<button onClick=${() => page.setFilter({ q: "", state: "", sub: "", tag: "", code: "" })}>Show all</button>`}
-      <span class="quiet" role="status">${isFiltered(filter) ? plural(shown, "job") + " found" : ""}</span>
+      <span class="quiet found" role="status">${isFiltered(filter) ? plural(shown, "job") + " found" : ""}</span>
     </search>
   `;
 }
@@ -222,7 +237,17 @@ function Selected({ page }) {
 
 function Check({ page, job }) {
   if (!page.act) return null;
-  return html`<input type="checkbox" class="check" checked=${page.selected.has(job.id)} onChange=${() => page.toggle(job.id)} aria-label=${`Select ${job.job}`} />`;
+  return html`<input type="checkbox" class="check" data-id=${job.id} checked=${page.selected.has(job.id)} onClick=${(event) => event.shiftKey && selectUpTo(event.target, page)} onChange=${(event) => (page.toggle(job.id), (lastBox = event.target))} aria-label=${`Select ${job.job}`} />`;
+}
+
+// With the shift key: all between the box that was changed last and this one get what this one has.
+let lastBox = null;
+
+function selectUpTo(box, page) {
+  const boxes = [...document.querySelectorAll(".jobs .check")];
+  const [from, to] = [boxes.indexOf(lastBox), boxes.indexOf(box)].sort((one, other) => one - other);
+  if (from < 0) return;
+  page.select(boxes.slice(from, to + 1).filter((each) => each !== box).map((each) => ({ id: each.dataset.id })), box.checked);
 }
 
 // -- one job in a list ---------------------------------------------------------------------------------------
@@ -241,30 +266,35 @@ function Bar({ job }) {
   return found.percent == null ? html`<progress aria-label=${label}></progress>` : html`<progress max="100" value=${found.percent} aria-label=${label}></progress>`;
 }
 
-function Running({ page, job }) {
+// How far a render is, in numbers.
+function Pace({ page, job }) {
   const found = job.progress ?? {};
-  const left = moment(job.eta?.done_at);
+  const done = moment(job.eta?.done_at);
+  const facts = [
+    [found.stage ?? "Progress", html`<span class="percent">${percent(found.percent) || "…"}</span>`],
+    ["Frame", found.frame != null && html`<span class="frame">${found.frame}</span>${found.frames != null && html` <span class="quiet">of ${found.frames}</span>`}`],
+    ["Speed", found.fps != null && `${found.fps.toFixed(1)} frames/s`],
+    ["Left", done != null && duration((done - page.now) / 1000)],
+    ["Done", done != null ? expected(job.eta, page.now) : html`<span class="quiet">${expected(job.eta, page.now)}</span>`],
+    ["Running for", took(job.started_at, null, page.now)],
+    ["Try", job.attempt > 1 && html`<span class="warn">${job.attempt} of ${job.max_attempts}</span>`],
+  ];
+  return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+function Running({ page, job }) {
   return html`
-    <article class="now" aria-labelledby=${`r-${job.id}`} data-job=${job.job}>
-      <div class="line">
+    <article class="panel now" aria-labelledby=${`r-${job.id}`} data-job=${job.job}>
+      <div class="title">
         <${Check} page=${page} job=${job} />
-        <h3 id=${`r-${job.id}`}><${Name} job=${job} /></h3>
-        <${What} job=${job} />
+        <div class="what"><h3 id=${`r-${job.id}`}><${Name} job=${job} /></h3> <${What} job=${job} /></div>
         ${page.act && html`<span class="buttons">
           <button class="danger" disabled=${job.cancel_requested} onClick=${() => page.act.one("cancel", job)} aria-label=${`Cancel ${job.job}`}>${job.cancel_requested ? "Ending…" : "Cancel"}</button>
         </span>`}
       </div>
       <${Bar} job=${job} />
-      <div class="facts">
-        <strong class="percent">${percent(found.percent) || "…"}</strong>
-        <span>${found.stage}</span>
-        ${found.frame != null && html`<span>frame <span class="frame">${found.frame}</span>${found.frames != null && ` of ${found.frames}`}</span>`}
-        ${found.fps != null && html`<span>${found.fps.toFixed(1)} frames a second</span>`}
-        <span>${left != null ? `${duration((left - page.now) / 1000)} left, done about ${clock(job.eta.done_at, page.now)}` : expected(job.eta, page.now)}</span>
-        <span>running for ${took(job.started_at, null, page.now)}</span>
-        ${job.attempt > 1 && html`<span class="warn">try ${job.attempt} of ${job.max_attempts}</span>`}
-      </div>
-      ${page.act && html`<${LogTail} page=${page} job=${job} lines=${6} />`}
+      <${Pace} page=${page} job=${job} />
+      ${page.act && html`<${LogTail} page=${page} job=${job} lines=${20} />`}
     </article>
   `;
 }
@@ -303,40 +333,54 @@ function Queue({ page, jobs }) {
   return html`
     <section aria-labelledby="queue">
       <div class="line">
-        <h2 id="queue">Queue <span class="quiet">${plural(total, "job")}</span></h2>
+        <h2 id="queue">Queue <span class="count">${plural(total, "job")}</span></h2>
         ${page.act && shown.length > 0 && html`<label class="inline"><input type="checkbox" checked=${every} onChange=${() => page.select(shown, !every)} /> Select all shown</label>`}
+        ${page.act && shown.length > 0 && html`<${Keys} />`}
       </div>
-      ${page.act && shown.length > 0 && html`<p class="quiet hint" id="keys">On a selected box: <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Space</kbd> selects, <kbd>Enter</kbd> opens, <kbd>+</kbd> <kbd>−</kbd> change the priority, <kbd>H</kbd> holds or releases, <kbd>Del</kbd> cancels.</p>`}
-      ${shown.length === 0 && html`<p class="quiet">${isFiltered(page.filter) ? "Nothing that matches waits." : "The queue is empty."}</p>`}
-      <ol class=${page.act ? "jobs" : "jobs shown"} aria-labelledby="queue" onKeyDown=${(event) => onRowKey(event, page)}>
+      ${shown.length === 0 && html`<p class="panel none">${isFiltered(page.filter) ? "Nothing that matches waits." : "The queue is empty."}</p>`}
+      <ol class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="queue" onKeyDown=${(event) => onRowKey(event, page)}>
         ${shown.map((job, index) => html`<${Waiting} page=${page} job=${job} index=${index} key=${job.id} />`)}
       </ol>
-      ${jobs.length > most && html`<button onClick=${() => setMost(most + SHOWN_AT_FIRST)}>Show ${Math.min(SHOWN_AT_FIRST, jobs.length - most)} more</button>`}
-      ${jobs.length <= most && total > jobs.length && page.act && html`<button onClick=${() => page.act.more("queued,validating,pending")}>Load more of the queue</button>`}
+      ${jobs.length > most && html`<button class="more-of" onClick=${() => setMost(most + SHOWN_AT_FIRST)}>Show ${Math.min(SHOWN_AT_FIRST, jobs.length - most)} more</button>`}
+      ${jobs.length <= most && total > jobs.length && page.act && html`<button class="more-of" onClick=${() => page.act.more("queued,validating,pending")}>Load more of the queue</button>`}
     </section>
   `;
+}
+
+// With the keyboard on a job's box.
+function Keys() {
+  return html`<details class="keys"><summary>Keyboard</summary>
+    <p><span><kbd>↑</kbd> <kbd>↓</kbd></span> <span>to the job above, below</span> <span><kbd>Space</kbd></span> <span>select it</span> <span><kbd>Shift</kbd> click</span> <span>select all between</span> <span><kbd>Enter</kbd></span> <span>open it</span>
+      <span><kbd>+</kbd> <kbd>−</kbd></span> <span>raise, lower its priority</span> <span><kbd>H</kbd></span> <span>hold or release it</span> <span><kbd>R</kbd></span> <span>try it again</span> <span><kbd>Del</kbd></span> <span>cancel it</span></p>
+  </details>`;
 }
 
 function Waiting({ page, job, index }) {
   const eta = job.eta ?? {};
   return html`
-    <li class="job" data-job=${job.job} data-id=${job.id}>
+    <li class=${page.selected.has(job.id) ? "job chosen" : "job"} data-job=${job.job} data-id=${job.id}>
       <${Check} page=${page} job=${job} />
-      <span class="position" aria-label="Position">${job.state === "queued" ? job.position ?? index + 1 : "–"}</span>
+      <span class="position" aria-label="Position">${job.state !== "queued" ? "–" : isFiltered(page.filter) ? job.position ?? "" : index + 1}</span>
       <div class="what"><${Name} job=${job} /> <${What} job=${job} />
         <span class="why">${whyItWaits(job, page.now)}</span>
       </div>
-      <div class="when">
-        ${job.state === "queued" && html`<span>${eta.starts_at ? `starts ${clock(eta.starts_at, page.now)}` : ""}</span><span class=${eta.done_at ? "" : "quiet"}>${eta.done_at ? `done ${expected(eta, page.now)}` : expected(eta, page.now)}</span>`}
+      <div class="when" title=${eta.basis}>
+        ${job.state === "queued" && !job.hold && !isStopped(page) && (eta.done_at ? html`<span>done ${clock(eta.done_at, page.now)}</span><span class="quiet">${[band(eta, page.now), eta.starts_at && `starts ${clock(eta.starts_at, page.now)}`].filter(Boolean).join(", ")}</span>` : html`<span class="quiet">${expected(eta, page.now)}</span>`)}
       </div>
-      <div class="orders">
-        ${page.act ? html`<${Priority} page=${page} job=${job} />` : html`<span class="quiet">priority ${job.priority}</span>`}
-        ${page.act && html`
+      <div class="set">${page.act ? html`<${Priority} page=${page} job=${job} />` : html`<span class="quiet">priority ${job.priority}</span>`}</div>
+      ${page.act && html`<div class="orders">
+
           ${job.hold ? html`<button onClick=${() => page.act.one("release", job)} aria-label=${`Release ${job.job}`}>Release</button>` : html`<button onClick=${() => page.act.one("hold", job)} aria-label=${`Hold ${job.job}`}>Hold</button>`}
-          <button class="danger" onClick=${() => page.act.one("cancel", job)} aria-label=${`Cancel ${job.job}`}>Cancel</button>`}
-      </div>
+          <button class="danger" onClick=${() => page.act.one("cancel", job)} aria-label=${`Cancel ${job.job}`}>Cancel</button>
+      </div>`}
     </li>
   `;
+}
+
+// Why nothing starts is said once, at the top.
+function isStopped(page) {
+  const service = page.state.service ?? {};
+  return Boolean(service.paused || service.draining || service.waiting?.length);
 }
 
 function whyItWaits(job, now) {
@@ -398,15 +442,15 @@ function Ended({ page, jobs }) {
   return html`
     <section aria-labelledby="over">
       <div class="line">
-        <h2 id="over">Finished and failed <span class="quiet">${plural(total, "job")}</span></h2>
+        <h2 id="over">Finished and failed <span class="count">${plural(total, "job")}</span></h2>
         ${page.act && failed.length > 1 && html`<button onClick=${() => page.act.many("retry", failed)}>Try all ${failed.length} failed again</button>`}
       </div>
-      ${shown.length === 0 && html`<p class="quiet">${isFiltered(page.filter) ? "Nothing that matches is over." : "No job has come to its end yet."}</p>`}
-      <ul class=${page.act ? "jobs" : "jobs shown"} aria-labelledby="over" onKeyDown=${(event) => onRowKey(event, page)}>
+      ${shown.length === 0 && html`<p class="panel none">${isFiltered(page.filter) ? "Nothing that matches is over." : "No job has come to its end yet."}</p>`}
+      <ul class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="over" onKeyDown=${(event) => onRowKey(event, page)}>
         ${shown.map((job) => html`<${Over} page=${page} job=${job} key=${job.id} />`)}
       </ul>
-      ${jobs.length > most && html`<button onClick=${() => setMost(most + 40)}>Show more</button>`}
-      ${jobs.length <= most && total > jobs.length && page.act && html`<button onClick=${() => page.act.more(OVER.join(","))}>Load more</button>`}
+      ${jobs.length > most && html`<button class="more-of" onClick=${() => setMost(most + 40)}>Show more</button>`}
+      ${jobs.length <= most && total > jobs.length && page.act && html`<button class="more-of" onClick=${() => page.act.more(OVER.join(","))}>Load more</button>`}
     </section>
   `;
 }
@@ -415,7 +459,7 @@ function Over({ page, job }) {
   const [playing, setPlaying] = useState(false);
   const film = firstFilm(job);
   return html`
-    <li class="job over" data-job=${job.job} data-id=${job.id}>
+    <li class=${page.selected.has(job.id) ? "job over chosen" : "job over"} data-job=${job.job} data-id=${job.id}>
       <${Check} page=${page} job=${job} />
       <${Thumbnail} page=${page} job=${job} />
       <div class="what">
@@ -450,7 +494,7 @@ function firstFilm(job) {
 function Thumbnail({ page, job }) {
   const [missing, setMissing] = useState(false);
   const source = job.state === "completed" && page.thumbnail(job);
-  if (!source || missing) return html`<span class="thumbnail none" aria-hidden="true"></span>`;
+  if (!source || missing) return html`<span class=${`thumbnail blank ${job.state}`} aria-hidden="true">${{ failed: "!", cancelled: "×" }[job.state] ?? "▸"}</span>`;
   return html`<img class="thumbnail" src=${source} alt="" loading="lazy" onError=${() => setMissing(true)} />`;
 }
 
@@ -469,13 +513,13 @@ function JobPage({ page, id, job }) {
     document.getElementById("main").focus({ preventScroll: true });
     if (page.act) page.act.load(id).then((words) => setMissing(words ?? ""));
   }, [id]);
-  if (!job) return html`<p><a href="#/">← All jobs</a></p><p role="status">${missing || (page.act ? "Loading…" : "This job is not among those shown here.")}</p>`;
+  if (!job) return html`<p class="back"><a href="#/">← All jobs</a></p><p role="status" class="panel none">${missing || (page.act ? "Loading…" : "This job is not among those shown here.")}</p>`;
   const orders = page.act ? allowed(job) : [];
   return html`
-    <p><a href="#/">← All jobs</a></p>
-    <article class="whole" aria-labelledby="job">
+    <p class="back"><a href="#/">← All jobs</a></p>
+    <article class="panel whole" aria-labelledby="job">
       <div class="line">
-        <h2 id="job">${job.sub && html`<span class="quiet">${job.sub}/</span>`}${job.name} <span class=${`state ${job.state}`}>${job.state}</span></h2>
+        <h2 id="job"><span>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${job.name}</span> <span class=${`state ${job.state}`}>${job.state}</span></h2>
         ${page.act && html`<div class="buttons" role="group" aria-label="This job">
           ${orders.includes("hold") && html`<button onClick=${() => page.act.one("hold", job)}>Hold</button>`}
           ${orders.includes("release") && html`<button onClick=${() => page.act.one("release", job)}>Release</button>`}
@@ -484,9 +528,9 @@ function JobPage({ page, id, job }) {
           ${orders.includes("prioritize") && html`<${Priority} page=${page} job=${job} />`}
         </div>`}
       </div>
-      ${job.state === "rendering" && html`<${Bar} job=${job} /><p>${percent(job.progress?.percent)} ${job.progress?.stage}${job.progress?.frame != null ? `, frame ${job.progress.frame} of ${job.progress.frames ?? "?"}` : ""}</p>`}
-      ${job.error && html`<${Reason} error=${job.error} />`}
-      ${!isOver(job) && html`<p>${whyItWaits(job, page.now)}</p>`}
+      ${job.state === "rendering" && html`<${Bar} job=${job} /><${Pace} page=${page} job=${job} />`}
+      ${job.error && html`<div class="callout"><strong>${job.error.message}</strong><p>${job.error.cure}</p><p><code>${job.error.code}</code></p></div>`}
+      ${!isOver(job) && whyItWaits(job, page.now) && html`<p class="callout waits">${whyItWaits(job, page.now)}</p>`}
       <${Facts} page=${page} job=${job} />
       <${Outputs} page=${page} job=${job} />
       ${job.attempts?.length > 0 && html`<${Attempts} page=${page} job=${job} />`}
@@ -514,7 +558,7 @@ function Facts({ page, job }) {
     ["Another try of", job.retry_of && html`<a href=${`#/job/${job.retry_of}`}>${job.retry_of}</a>`],
     ["Replaced by", job.superseded_by && html`<a href=${`#/job/${job.superseded_by}`}>${job.superseded_by}</a>`],
     ["Warnings", job.warnings?.length > 0 && job.warnings.join(" · ")],
-    ["Id", job.id],
+    ["Id", html`<code>${job.id}</code>`],
   ];
   return html`<dl class="facts-list">${rows.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
@@ -525,10 +569,12 @@ function Outputs({ page, job }) {
   const film = firstFilm(job);
   const contact = page.contact(job);
   return html`
-    <section aria-labelledby="films"><h3 id="films">Films</h3>
-      ${film != null && html`<${Film} page=${page} job=${job} number=${film} />`}
-      <ul>${job.outputs.map((output, number) => html`<li key=${number}><a href=${page.output(job, number)} download>${output.path}</a> <span class="quiet">${bytes(output.bytes)}${output.frames != null ? `, ${output.frames} frames` : ""}</span>${output.sha256 && html`<br /><code class="quiet hash">SHA-256 ${output.sha256}</code>`}</li>`)}</ul>
-      ${contact && sheet && html`<img class="contact" src=${contact} alt=${`Contact sheet of ${job.job}`} loading="lazy" onError=${() => setSheet(false)} />`}
+    <section aria-labelledby="films"><h3 id="films">${job.outputs.length === 1 ? "The film" : "Films"}</h3>
+      <div class="films">
+        ${film != null && html`<${Film} page=${page} job=${job} number=${film} />`}
+        ${contact && sheet && html`<a href=${contact}><img class="contact" src=${contact} alt=${`Contact sheet of ${job.job}`} loading="lazy" onError=${() => setSheet(false)} /></a>`}
+      </div>
+      <ul class="files">${job.outputs.map((output, number) => html`<li key=${number}><a href=${page.output(job, number)} download>${output.path}</a> <span class="quiet">${bytes(output.bytes)}${output.frames != null ? `, ${output.frames} frames` : ""}</span>${output.sha256 && html`<br /><code class="quiet hash">SHA-256 ${output.sha256}</code>`}</li>`)}</ul>
     </section>
   `;
 }
@@ -538,7 +584,7 @@ function Attempts({ page, job }) {
     <section aria-labelledby="tries"><h3 id="tries">Tries</h3>
       <ol class="plain">${job.attempts.map((attempt) => html`<li key=${attempt.number}>
         <strong>Try ${attempt.number}</strong> ${exact(attempt.started_at)}, ${took(attempt.started_at, attempt.finished_at, page.now)}${attempt.exit_code != null ? `, exit code ${attempt.exit_code}` : ""}
-        ${attempt.error && html`<${Reason} error=${attempt.error} />`}
+        ${attempt.error && (attempt.error.message === job.error?.message ? html` <code>${attempt.error.code}</code>` : html`<${Reason} error=${attempt.error} />`)}
       </li>`)}</ol>
     </section>
   `;
@@ -549,7 +595,7 @@ function History({ page, job }) {
     <section aria-labelledby="history"><h3 id="history">What happened, and why</h3>
       <ol class="history">${job.history.map((line, index) => {
         const before = job.history[index - 1];
-        return html`<li key=${index}><time datetime=${line.at} title=${exact(line.at)}>${clock(line.at, page.now)}</time>
+        return html`<li key=${index}><time datetime=${line.at} title=${exact(line.at)}>${clock(line.at, page.now, true)}</time>
           <span class="step">${line.from && line.from !== line.to ? `${line.from} → ` : ""}<strong>${line.to}</strong></span>
           <span>${line.why}${before && moment(line.at) - moment(before.at) >= 60000 ? html` <span class="quiet">after ${took(before.at, line.at, page.now)}</span>` : ""}</span></li>`;
       })}</ol>

@@ -20,11 +20,11 @@ export function ago(stamp, now) {
 }
 
 // 14:32, with the day where it is not today.
-export function clock(stamp, now) {
+export function clock(stamp, now, seconds = false) {
   const at = moment(stamp);
   if (at == null) return "";
   const date = new Date(at);
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const time = date.toLocaleTimeString([], { hour: "numeric", minute: "2-digit", second: seconds ? "2-digit" : undefined });
   if (date.toDateString() === new Date(now).toDateString()) return time;
   return `${date.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })} ${time}`;
 }
@@ -60,12 +60,19 @@ export function plural(number, one, many) {
   return `${number} ${number === 1 ? one : many ?? `${one}s`}`;
 }
 
-// When a job is expected to be done: "14:32 (14:28 to 14:40)", or what is known instead.
+// When a job is expected to be done: "14:32 (14:28 – 14:40)", or what is known instead.
 export function expected(eta, now) {
   if (!eta || !eta.done_at) return (eta && eta.basis) || "no history yet";
-  const done = clock(eta.done_at, now);
-  if (!eta.low || !eta.high) return done;
-  const low = clock(eta.low, now);
-  const high = clock(eta.high, now);
-  return low === high ? done : `${done} (${low} to ${high})`;
+  const between = band(eta, now);
+  return between ? `${clock(eta.done_at, now)} (${between})` : clock(eta.done_at, now);
+}
+
+// From the low to the high, saying what both have in common once; nothing where they read the same.
+export function band(eta, now) {
+  const [low, high] = [moment(eta.low), moment(eta.high)];
+  if (low == null || high == null || clock(eta.low, now) === clock(eta.high, now)) return "";
+  const today = new Date(now).toDateString();
+  const elsewhere = [low, high].some((at) => new Date(at).toDateString() !== today);
+  const format = new Intl.DateTimeFormat([], { hour: "numeric", minute: "2-digit", ...(elsewhere && { weekday: "short" }) });
+  return format.formatRange(low, high);
 }
