@@ -26,6 +26,7 @@ from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
 from watchrender.web import hub, protocol, pulse, server, stream
+from watchrender.web.app import ROUTES
 from watchrender.web.server import PortTaken, WebServer
 
 
@@ -476,3 +477,89 @@ def test_a_taken_port_is_told_with_who_has_it(alone: Alone) -> None:
         server.listen("203.0.113.7", 0)
     with pytest.raises(PortTaken, match=r"server\.host: no\.such\.host\.invalid is no address"):
         server.listen("no.such.host.invalid", 0)
+
+
+# -- the three rules, at every door ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Alone]:
+    made = Alone(tmp_path, token="open-sesame")
+    yield made
+    made.close()
+
+
+DOORS = [
+    (method, path.replace("{id}", "x").replace("{n}", "0").replace("{version}", "v").replace("{name}", "page.css"))
+    for path, handlers in ROUTES.items()
+    for method in handlers
+]
+
+
+def _asked(client: httpx2.Client, method: str, path: str, **headers: str) -> httpx2.Response:
+    with client.stream(method, path, headers=headers) as answer:  # one of them would not end
+        if answer.status_code >= 400:
+            answer.read()
+        return answer
+
+
+def test_with_a_token_every_door_but_healthz_and_the_sign_in_wants_it(locked: Alone) -> None:
+    with locked.client() as client:
+        told = {(method, path): _asked(client, method, path) for method, path in DOORS}
+        wrong = {
+            door: _asked(client, *door, Authorization="Bearer open-sesam").status_code
+            for door in DOORS
+            if door[1] not in ("/healthz", "/api/v1/session")
+        }
+
+    told_open = {door for door, answer in told.items() if answer.status_code != 401}
+    assert told_open == {("GET", "/healthz"), ("POST", "/api/v1/session")}
+    for door, answer in told.items():
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json", door
+            assert answer.json()["status"] == answer.status_code
+    assert set(wrong.values()) == {401}
+    with pytest.raises(InvalidStatus) as refused, locked.socket():
+        pass
+    assert refused.value.response.status_code == 401
+
+
+def test_no_door_opens_for_a_foreign_host_token_or_not(locked: Alone) -> None:
+    for headers in ({}, {"Authorization": "Bearer open-sesame"}):
+        with locked.client() as client:
+            for method, path in DOORS:
+                answer = _asked(client, method, path, Host="evil.example", **headers)
+                assert answer.status_code == 403, (method, path)
+                assert answer.headers["content-type"] == "application/problem+json"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(
+                f"ws://evil.example:{locked.web.address[1]}/api/v1/ws",
+                proxy=None,
+                sock=socket.create_connection(locked.web.address),
+                additional_headers=headers,
+            )
+        assert refused.value.response.status_code == 403
+
+
+def test_nothing_is_changed_for_a_foreign_page_token_or_not(locked: Alone) -> None:
+    for headers in ({}, {"Authorization": "Bearer open-sesame"}):
+        for origin in ("http://evil.example", "null", f"http://127.0.0.1:{locked.web.address[1] + 1}"):
+            with locked.client() as client:
+                for method, path in DOORS:
+                    if method != "GET":
+                        answer = _asked(client, method, path, Origin=origin, **headers)
+                        assert answer.status_code == 403, (method, path, origin)
+            with pytest.raises(InvalidStatus) as refused:
+                connect(f"ws://{locked.host}/api/v1/ws", proxy=None, origin=origin, additional_headers=headers)
+            assert refused.value.response.status_code == 403
+    assert not locked.gate.paused
+    assert not locked.gate.draining
+
+
+def test_the_socket_opens_with_the_token_and_with_the_cookie(locked: Alone) -> None:
+    with locked.client() as client:
+        client.post("/api/v1/session", json={"token": "open-sesame"}).raise_for_status()
+        cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    for headers in ({"Authorization": "Bearer open-sesame"}, {"Cookie": cookie}):
+        with connect(f"ws://{locked.host}/api/v1/ws", proxy=None, additional_headers=headers, close_timeout=1) as talk:
+            assert json.loads(talk.recv(10))["type"] == "snapshot"
