@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchrender.core.estimate import Past, Prediction, Turn, predict, remaining, schedule
+from watchrender.core.estimate import Past, Prediction, Span, Start, Turn, predict, remaining, schedule
 
 #: Seventy renders of five compositions in many lengths, in their order: real nexrender, the simulator, a busy machine.
 RECORDED = [
@@ -141,17 +141,20 @@ def turns(*seconds: float | None) -> list[Turn]:
 def test_jobs_start_one_after_the_other() -> None:
     spans = schedule(steady(10.0), True, turns(20.0, 30.0))
 
-    assert [(span.starts, span.ends) for span in spans if span] == [(0, 10), (10, 30), (30, 60)]
+    assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(0, 10), (10, 30), (30, 60)]
 
 
 def test_without_a_render_the_first_starts_now() -> None:
     spans = schedule(None, False, turns(20.0, 30.0))
 
-    assert [(span.starts, span.ends) for span in spans if span] == [(0, 20), (20, 50)]
+    assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(0, 20), (20, 50)]
 
 
-def test_after_a_job_nobody_knows_nothing_is_told() -> None:
-    assert [span is None for span in schedule(steady(10.0), True, turns(20.0, None, 5.0))] == [False, False, True, True]
+def test_a_job_nobody_knows_has_a_start_and_those_behind_it_have_nothing() -> None:
+    spans = schedule(steady(10.0), True, turns(20.0, None, 5.0))
+
+    assert [type(span) for span in spans] == [Span, Span, Start, type(None)]
+    assert spans[2] == Start(starts=30.0)
     assert schedule(None, True, turns(20.0)) == [None, None]
 
 
@@ -160,17 +163,17 @@ def test_a_job_that_may_not_start_yet_lets_others_go_first() -> None:
 
     spans = schedule(None, False, [late, *turns(10.0, 10.0, 10.0)])
 
-    assert [span.starts for span in spans if span] == [30, 0, 10, 20]
+    assert [span.starts for span in spans if isinstance(span, Span)] == [30, 0, 10, 20]
 
 
 def test_an_empty_time_before_the_only_job_is_told() -> None:
     spans = schedule(None, False, [Turn(prediction=steady(5.0), ready_in=100.0)])
 
-    assert [(span.starts, span.ends) for span in spans if span] == [(100, 105)]
+    assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(100, 105)]
 
 
 def test_the_band_widens_along_the_queue_and_never_begins_before_the_start() -> None:
-    spans = [span for span in schedule(None, False, turns(*[10.0] * 20)) if span]
+    spans = [span for span in schedule(None, False, turns(*[10.0] * 20)) if isinstance(span, Span)]
     widths = [span.high - span.low for span in spans]
 
     assert widths == sorted(widths)
@@ -192,7 +195,7 @@ def ends_in_band(runs: Runs, depth: int) -> Iterator[bool]:
         ended = 0.0
         for span, (_, one) in zip(spans, queue, strict=True):
             ended += one.seconds
-            if span is not None:
+            if isinstance(span, Span):
                 yield span.low <= ended <= span.high
         pasts[name].append(run)
 

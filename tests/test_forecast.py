@@ -67,9 +67,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_without_history_a_job_says_so_rather_than_guess(desk: Desk) -> None:
-    told = desk.told(desk.job("a"))
+    first, second = desk.job("a"), desk.job("b")
 
-    assert told == {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": "no history yet"}
+    unknown = {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": "no history yet"}
+    assert desk.told(first) == unknown | {"starts_at": "2026-11-24T12:00:00.000Z"}  # nothing stands before it
+    assert desk.told(second) == unknown
 
 
 def test_every_queued_job_says_when_it_starts_and_ends_and_why(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from watchrender.core import clock as clocks
 from watchrender.core import estimate
-from watchrender.core.estimate import Past, Prediction, Span, Turn
+from watchrender.core.estimate import Past, Prediction, Span, Start, Turn
 from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.ledger.ledger import RENDERS, Ledger
@@ -172,12 +172,13 @@ class Forecast:
         return told
 
     def _told(
-        self, job: Job, span: Span | None, prediction: Prediction | None, starts_at: str | None = None
+        self, job: Job, span: Start | None, prediction: Prediction | None, starts_at: str | None = None
     ) -> dict[str, Any]:
-        if span is None or prediction is None:
-            before = "" if prediction is None else " for a job before it"
-            return _unknown(f"{NO_HISTORY}{before}") | {"starts_at": starts_at}
         now = self._ledger.stamp()
+        if not isinstance(span, Span) or prediction is None:
+            before = "" if prediction is None else " for a job before it"
+            starts = starts_at or (None if span is None else clocks.later(now, span.starts))
+            return _unknown(f"{NO_HISTORY}{before}") | {"starts_at": starts}
         count = prediction.renders
         what = f"{job.template}/{job.composition}"
         basis = (

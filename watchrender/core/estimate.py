@@ -58,10 +58,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """Seconds from now: when it starts and ends, and the band of the end."""
+class Start:
+    """Seconds from now: when it starts."""
 
     starts: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span(Start):
+    """Seconds from now: when it starts and ends, and the band of the end."""
+
     ends: float
     low: float
     high: float
@@ -154,20 +160,20 @@ def remaining(prediction: Prediction | None, elapsed: float, share: float | None
     )
 
 
-def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]) -> list[Span | None]:
+def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]) -> list[Start | None]:
     """One span for the running job (if there is one), then one for each of the queue, which is given in its order.
 
-    A job that may not start yet lets others go first. After a job without a prediction nothing more is told: who knows
-    how long it takes?
+    A job that may not start yet lets others go first. Of a job without a prediction only its start is told, and nothing
+    of those behind it: who knows how long it takes?
     """
     at, errors = 0.0, _Errors()
-    spans: list[Span | None] = []
+    spans: list[Start | None] = []
     if is_running:
         if running is None:
             return [None] * (1 + len(queue))
         spans.append(_span(0.0, running, errors.plus(running)))
         at, errors = running.seconds, errors.plus(running)
-    told: dict[int, Span] = {}
+    told: dict[int, Start] = {}
     left = list(range(len(queue)))
     while left:
         place = next((place for place in left if queue[place].ready_in <= at), None)
@@ -177,6 +183,7 @@ def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]
         left.remove(place)
         prediction = queue[place].prediction
         if prediction is None:
+            told[place] = Start(starts=at)
             break
         errors = errors.plus(prediction)
         told[place] = _span(at, prediction, errors)

@@ -365,7 +365,7 @@ function Waiting({ page, job, index }) {
         <span class="why">${whyItWaits(job, page.now)}</span>
       </div>
       <div class="when" title=${eta.basis}>
-        ${job.state === "queued" && !job.hold && !isStopped(page) && (eta.done_at ? html`<span>done ${clock(eta.done_at, page.now)}</span><span class="quiet">${[band(eta, page.now), eta.starts_at && `starts ${clock(eta.starts_at, page.now)}`].filter(Boolean).join(", ")}</span>` : html`<span class="quiet">${expected(eta, page.now)}</span>`)}
+        ${job.state === "queued" && !job.hold && !isStopped(page) && (eta.done_at ? html`<span>done ${clock(eta.done_at, page.now)}</span><span class="quiet">${[band(eta, page.now), eta.starts_at && `starts ${clock(eta.starts_at, page.now)}`].filter(Boolean).join(", ")}</span>` : html`<span class="quiet">${expected(eta, page.now)}</span><span class="quiet">${eta.starts_at ? `starts ${clock(eta.starts_at, page.now)}` : ""}</span>`)}
       </div>
       <div class="set">${page.act ? html`<${Priority} page=${page} job=${job} />` : html`<span class="quiet">priority ${job.priority}</span>`}</div>
       ${page.act && html`<div class="orders">
