@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -112,6 +113,26 @@ def test_the_view_shows_renders_the_queue_in_its_order_and_what_is_over() -> Non
     assert "51/120" in shown and "2/4" in shown and "starting" in shown
     assert shown.index("high") < shown.index("held  ") < shown.index("low")
     assert "QUEUE (3)" in shown and "RENDER_CRASHED" in shown
+
+
+@pytest.mark.parametrize("height", [24, 32, 60])
+@pytest.mark.parametrize("width", [80, 160])
+def test_it_fits_the_terminal_however_much_there_is_to_tell(height: int, width: int) -> None:
+    view = View(service={"state": "waiting", "waiting": [{"message": "m" * 300, "cure": "c" * 300}] * 2})
+    names = [f"client/{'a-very-long-name' * 9}{number}" for number in range(200)]
+    for number, name in enumerate(names):
+        told: dict[str, Any] = {"waiting_for": ["w" * 300], "error": {"code": "ASSET_MISSING", "message": "e" * 300}}
+        view.take({"type": "job", "data": job(name, state=("queued", "failed")[number % 2], **told)})
+    view.service["counts"] = {"queued": 5000}
+    console = Console(width=width, file=io.StringIO(), record=True)
+
+    console.print(picture(view, height))
+
+    shown = console.export_text()
+    assert len(shown.splitlines()) <= height
+    assert "QUEUE (5000)" in shown
+    assert f"and {5000 - len(re.findall(r'client.* queued ', shown))} more" in shown
+    assert shown.count(" failed ") >= 2
 
 
 def test_names_and_reasons_are_shown_as_they_are() -> None:

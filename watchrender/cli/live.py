@@ -12,6 +12,7 @@ from watchrender.cli.common import Exit, leave
 
 QUEUE_SHOWN, OVER_SHOWN, OVER_KEPT = 12, 8, 50
 _OVER = ("completed", "failed", "cancelled")
+_WAITING = ("queued", "validating", "pending")
 
 
 def messages(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -67,7 +68,7 @@ class View:
 
     def queue(self) -> list[dict[str, Any]]:
         """The waiting jobs in the order they will be taken, as far as the stream has told of them."""
-        waiting = self.in_state("queued", "pending", "validating")
+        waiting = self.in_state(*_WAITING)
         return sorted(
             waiting,
             key=lambda job: (-job["priority"], (job.get("record") or {}).get("arrival") or 0, job["created_at"]),
@@ -83,18 +84,19 @@ def follow(client: Any, *, until: Callable[[View], bool] = lambda _view: False) 
     from rich.console import Console
     from rich.live import Live
 
+    console = Console()
     view = View()
     shown = 0.0
     try:
         with (
             client.stream("GET", "/events", timeout=httpx2.Timeout(10.0, read=45.0)) as answer,
-            Live(console=Console(), refresh_per_second=4, screen=Console().is_terminal) as live,
+            Live(console=console, refresh_per_second=4, screen=console.is_terminal) as live,
         ):
             for message in messages(answer.iter_lines()):
                 view.take(message)
                 if time.monotonic() - shown > 0.2 or message.get("type") != "progress":
                     shown = time.monotonic()
-                    live.update(picture(view))
+                    live.update(picture(view, console.height if console.is_terminal else None))
                 if until(view):
                     return
     except (httpx2.HTTPError, OSError):
@@ -102,71 +104,111 @@ def follow(client: Any, *, until: Callable[[View], bool] = lambda _view: False) 
     leave(Exit.NO_SERVICE, "the service has gone; `watchrender list` reads the folder")
 
 
-def picture(view: View) -> Any:
-    """The whole view as it is drawn."""
+def picture(view: View, height: int | None = None) -> Any:
+    """The whole view as it is drawn: what renders, the queue, what is over; no more lines than there is room for."""
     from rich.console import Group
     from rich.text import Text
 
+    waiting = view.service.get("waiting") or ()
+    renders = view.in_state("rendering")
+    queue_shown, over_shown = _shares(None if height is None else height - 2 * len(waiting) - max(1, len(renders)))
     parts: list[Any] = [_headline(view)]
-    for failure in view.service.get("waiting") or ():
-        parts.append(Text(f"the queue waits: {failure['message']}\n  {failure['cure']}", style="yellow"))
-    parts += [_renders(view), _queue(view), _finished(view)]
+    for failure in waiting:
+        told = f"the queue waits: {failure['message']}\n  {failure['cure']}"
+        parts.append(Text(told, style="yellow", no_wrap=True, overflow="ellipsis"))
+    for table in (_renders(renders), _queue(view, queue_shown), _finished(view, over_shown)):
+        parts += [Text(), table]
     return Group(*parts)
+
+
+def _shares(lines: int | None) -> tuple[int, int]:
+    """How many jobs of the queue and of those over are shown, with so many lines for all."""
+    if lines is None:
+        return QUEUE_SHOWN, OVER_SHOWN
+    left = max(4, lines - 8)  # the headline, three blank lines and titles, the rest of the queue in words
+    over = min(OVER_SHOWN, max(2, left // 3))
+    return left - over, over
 
 
 def _headline(view: View) -> Any:
     from rich.text import Text
 
     service = view.service
+    state = str(service.get("state", ""))
     counts = service.get("counts") or {}
     told = "  ".join(f"{name} {number}" for name, number in counts.items() if number)
-    return Text(f"{service.get('node', '')}  {service.get('state', '')}  {told}", style="bold")
+    head = Text(f"{service.get('node', '')}  ", style="bold", no_wrap=True, overflow="ellipsis")
+    head.append(state, style="green" if state == "running" else "yellow")
+    return head.append(f"  {told}", style="not bold")
 
 
-def _renders(view: View) -> Any:
-    from rich.progress_bar import ProgressBar
+def _table(name: str, *titles: str) -> Any:
+    """Columns of one line each; the name takes what the others leave."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("RENDERS", "", "FRAME", "FPS", "DONE AT", "TRY"):
-        table.add_column(title)
-    for job in view.in_state("rendering"):
+    table = Table(box=None, pad_edge=False, expand=True, header_style="bold")
+    table.add_column(name, ratio=3, no_wrap=True, overflow="ellipsis")
+    for title in titles:
+        is_number = title in ("%", "FRAME", "FPS", "PRIORITY", "TRY")
+        table.add_column(title, no_wrap=True, overflow="ellipsis", justify="right" if is_number else "left")
+    return table
+
+
+def _renders(renders: list[dict[str, Any]]) -> Any:
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    table = _table("RENDERING", "", "%", "FRAME", "FPS", "DONE", "TRY")
+    for job in renders:
         progress = job.get("progress") or {}
+        percent = progress.get("percent")
         frames = f"{progress.get('frame') or '?'}/{progress.get('frames') or '?'}"
         table.add_row(
             _plain(job["job"]),
-            ProgressBar(total=100, completed=progress.get("percent") or 0, width=30),
+            ProgressBar(total=100, completed=percent or 0, width=24),
+            "" if percent is None else f"{percent:.0f}",
             frames if progress.get("frame") else str(progress.get("stage") or ""),
             str(progress.get("fps") or ""),
             _clock((job.get("eta") or {}).get("done_at")),
             f"{job['attempt']}/{job['max_attempts']}",
         )
+    if not renders:
+        table.add_row(Text("nothing", style="dim"))
     return table
 
 
-def _queue(view: View) -> Any:
-    from rich.table import Table
+def _queue(view: View, most: int) -> Any:
+    from rich.text import Text
 
     queue = view.queue()
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    for title in (f"QUEUE ({len(queue)})", "PRIORITY", "STATE", "STARTS", "WAITS FOR"):
-        table.add_column(title)
-    for job in queue[:QUEUE_SHOWN]:
+    counts = view.service.get("counts") or {}
+    total = max(len(queue), sum(counts.get(state) or 0 for state in _WAITING))
+    table = _table(f"QUEUE ({total})", "PRIORITY", "STATE", "STARTS", "DONE", "WAITS FOR")
+    table.columns[-1].ratio = 2
+    for job in queue[:most]:
         waits = "held" if job.get("hold") else next(iter(job.get("waiting_for") or ()), "")
-        starts = _clock((job.get("eta") or {}).get("starts_at"))
-        table.add_row(_plain(job["job"]), str(job["priority"]), job["state"], starts, _plain(waits))
+        eta = job.get("eta") or {}
+        state = Text(job["state"], style="" if job["state"] == "queued" else "dim")
+        times = _clock(eta.get("starts_at")), _clock(eta.get("done_at"))
+        table.add_row(_plain(job["job"]), str(job["priority"]), state, *times, Text(waits, style="yellow"))
+    if total > most:
+        table.add_row(Text(f"and {total - min(most, len(queue))} more", style="dim"))
     return table
 
 
-def _finished(view: View) -> Any:
-    from rich.table import Table
+_COLOURS = {"completed": "green", "failed": "red"}
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("OVER", "STATE", "AT", "WHY"):
-        table.add_column(title)
-    for job in view.over()[:OVER_SHOWN]:
+
+def _finished(view: View, most: int) -> Any:
+    from rich.text import Text
+
+    table = _table("OVER", "STATE", "AT", "WHY")
+    table.columns[-1].ratio = 4
+    for job in view.over()[:most]:
         error = job.get("error") or {}
-        table.add_row(_plain(job["job"]), job["state"], _clock(job.get("finished_at")), str(error.get("code") or ""))
+        why = " ".join(str(error[part]) for part in ("code", "message") if error.get(part))
+        state = Text(job["state"], style=_COLOURS.get(job["state"], "dim"))
+        table.add_row(_plain(job["job"]), state, _clock(job.get("finished_at")), _plain(why))
     return table
 
 
