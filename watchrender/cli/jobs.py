@@ -243,31 +243,53 @@ def logs(
     shown = 0
     while True:
         over = not follow or _find(reach, found["id"] or job)["state"] in _OVER
-        text = read()
-        if text is None and not follow:
+        fresh = read(shown)
+        if fresh is None and not follow:
             leave(Exit.NO, f"{found['job']} has no log yet in {found['folder']} or on this machine")
-        typer.echo((text or "")[shown:], nl=False)
-        shown = max(shown, len(text or ""))
+        _write_bytes(fresh or b"")
+        shown += len(fresh or b"")
         if over:
             return
+        if reach.beat() is None:
+            leave(Exit.NO_SERVICE, "the service has gone; the log goes on when it is back")
         time.sleep(0.5)
 
 
-def _log_over_http(client: Any, job: dict[str, Any]) -> Callable[[], str | None]:
-    return lambda: str(client.get(f"/jobs/{job['id']}/log").text)
+#: The log of a job from a byte on; None: there is none, or nobody answers.
+_Read = Callable[[int], bytes | None]
 
 
-def _log_on_disk(reach: Any, job: dict[str, Any]) -> Callable[[], str | None]:
+def _write_bytes(fresh: bytes) -> None:
+    """As they come: what was cut in the middle of a letter goes on with the next."""
+    out = typer.get_binary_stream("stdout")
+    out.write(fresh)
+    out.flush()
+
+
+def _log_over_http(client: Any, job: dict[str, Any]) -> _Read:
+    import httpx2
+
+    def read(after: int) -> bytes | None:
+        try:
+            answer = client.get(f"/jobs/{job['id']}/log", params={"after": after})
+        except (httpx2.HTTPError, OSError):
+            return None  # whether it has gone, its heartbeat tells
+        return bytes(answer.content) if answer.is_success else None
+
+    return read
+
+
+def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
     """The log in the job's folder once it is over, else the one that grows on the machine that renders."""
     from watchrender.config import default_state_dir
 
     growing = default_state_dir(reach.folders.root, reach.config) / "logs" / "jobs" / f"{job['id']}.log"
 
-    def read() -> str | None:
+    def read(after: int) -> bytes | None:
         now = reach.find(job["id"] or job["job"])
         for path in (reach.folders.absolute(now["folder"]) / f"{now['name']}.log", growing):
             try:
-                return str(path.read_text(encoding="utf-8", errors="replace"))
+                return bytes(path.read_bytes()[after:])
             except OSError:
                 continue
         return None

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
+
+from watchrender.ledger.ledger import Ledger
 
 _MOST = 1000
+_FACT = "sent"
+#: Hexadecimal digits of a body's hash: against mistakes, not against malice; and all keys are one document.
+_DIGITS = 16
 
 
 class Keys:
-    """The last keys and what came with them. `lock` is held from the look until the job has its id."""
+    """The last keys and what came with them, kept in the record: a sender tries again after a restart too. `lock` is
+    held from the look until the job has its id."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.lock = threading.Lock()
-        self._sent: OrderedDict[str, str] = OrderedDict()
+        self._ledger = ledger
 
     def agrees(self, key: str, body: bytes) -> bool:
         """Is this the first time, or the same job again?"""
-        digest = hashlib.sha256(body).hexdigest()
-        known = self._sent.setdefault(key, digest)
-        while len(self._sent) > _MOST:
-            self._sent.popitem(last=False)
-        return known == digest
+        digest = hashlib.sha256(body).hexdigest()[:_DIGITS]
+        sent = dict(self._ledger.facts().get(_FACT, {}))
+        if key not in sent:
+            self._ledger.know(**{_FACT: dict([*sent.items(), (key, digest)][-_MOST:])})
+            return True
+        return bool(sent[key] == digest)

@@ -109,6 +109,9 @@ _TAIL = _query("tail", _or_empty({"type": "integer", "minimum": 0, "maximum": 10
 _FRAME = _query(
     "frame", _or_empty({"type": "integer", "minimum": 0, "maximum": 10**9}), "Of an image sequence: which frame."
 )
+_AFTER = _query(
+    "after", _or_empty({"type": "integer", "minimum": 0, "maximum": 10**15}), "Only what follows so many bytes."
+)
 _LAST = _query("last_event_id", _text(100, 0), "The id of the last message that was read; as the header Last-Event-ID.")
 _JOB = _query("job", _text(100, 0), "Only messages about this job, and the service's.")
 _KEY: Schema = {
@@ -272,7 +275,9 @@ _PATHS: dict[str, Schema] = {
         )
     },
     "/api/v1/jobs/{id}/log": {
-        "get": _operation("log", "The job's log.", {200: _plain("text/plain")}, (404, 503), parameters=[_ID, _TAIL])
+        "get": _operation(
+            "log", "The job's log.", {200: _plain("text/plain")}, (404, 503), parameters=[_ID, _TAIL, _AFTER]
+        )
     },
     "/api/v1/jobs/{id}/thumbnail": {"get": _film("thumbnail", "A picture of the film.", _JPEG, [_ID])},
     "/api/v1/jobs/{id}/contact": {"get": _film("contact", "A contact sheet of the film.", _JPEG, [_ID])},

@@ -116,10 +116,10 @@ async def document(site: Site, request: Request) -> ASGIApp:
 
 
 async def log(site: Site, request: Request) -> ASGIApp:
-    parameters = Parameters(request, ("tail",))
-    lines = parameters.number("tail", 0, MOST_LINES)
+    parameters = Parameters(request, ("tail", "after"))
+    lines, after = parameters.number("tail", 0, MOST_LINES), parameters.number("after", 0, 10**15) or 0
     found = await site.job(request.path_params["id"])
-    data = await site.share(site.log_of, found)
+    data = (await site.share(site.log_of, found))[after:]
     text = (data if lines is None else tail(data, lines)).decode("utf-8", "replace")
     return Response(text, media_type="text/plain", headers={"cache-control": "no-store"})
 

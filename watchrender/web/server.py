@@ -176,7 +176,7 @@ class WebServer:
             tally=tally,
             counted=Counted(),
             retries=Retries(),
-            keys=Keys(),
+            keys=Keys(ledger),
             pages=Pages(ledger),
             record=record,
             share=share,

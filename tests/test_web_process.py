@@ -1,0 +1,169 @@
+"""HTTP and the commands over it, beside a service that is a process of its own: how it begins, goes on, and ends."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.line import until
+from tests.process import Lived, living
+
+STREAMS = 50
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> Lived:
+    return Lived(tmp_path, server={"enabled": True, "port": "0"})
+
+
+def _address(lived: Lived) -> tuple[str, int]:
+    host, port = lived.said()["address"]
+    return str(host), int(port)
+
+
+def _client(lived: Lived) -> httpx2.Client:
+    host, port = _address(lived)
+    return httpx2.Client(base_url=f"http://{host}:{port}/api/v1", trust_env=False, timeout=60)
+
+
+class _Streams:
+    """Many bare connections that follow the events, read by one thread."""
+
+    def __init__(self, address: tuple[str, int], count: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.heard: dict[socket.socket, bytes] = {}
+        for _ in range(count):
+            sock = socket.create_connection(address)
+            sock.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n\r\n".encode())
+            self.heard[sock] = b""
+            self._selector.register(sock, selectors.EVENT_READ)
+
+    def read(self, until_heard: bytes, seconds: float = 60) -> None:
+        """Until each has heard this, or was closed."""
+        deadline = time.monotonic() + seconds
+        while not all(until_heard in heard for heard in self.heard.values()) and time.monotonic() < deadline:
+            for key, _ in self._selector.select(0.1):
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                data = sock.recv(65536)
+                self.heard[sock] += data
+                if not data:
+                    self._selector.unregister(sock)
+
+    def close(self) -> None:
+        for sock in self.heard:
+            sock.close()
+
+
+def test_with_fifty_streams_open_and_one_that_does_not_read_it_says_goodbye_and_is_gone(lived: Lived) -> None:
+    with living(lived):
+        streams = _Streams(_address(lived), STREAMS)
+        deaf = _Streams(_address(lived), 1)
+        streams.read(b"event: snapshot")
+        assert lived.process is not None
+        began = time.monotonic()
+        lived.process.send_signal(signal.SIGTERM)
+        code = lived.ends()
+        took = time.monotonic() - began
+        streams.read(b"0\r\n\r\n")
+        streams.close()
+        deaf.close()
+
+    assert code == 0
+    assert took < 5  # a second, on a machine that has nothing else to do
+    assert all(heard.count(b"event: bye") == 1 and heard.endswith(b"0\r\n\r\n") for heard in streams.heard.values())
+
+
+def test_a_drain_over_http_ends_it_when_the_render_is_finished(lived: Lived) -> None:
+    lived.drop("spot.json", lived.job("Slow"))
+    with living(lived), _client(lived) as client:
+        lived.wait("spot", "rendering")
+        said = client.post("/queue/drain").json()
+
+        assert said["draining"] is True
+        assert lived.ends() == 0
+    assert lived.status("spot")["state"] == "completed"
+    assert not (lived.root / "inbox" / "_PAUSE").exists()
+
+
+def test_a_stop_over_http_puts_the_render_back_and_leaves_the_queue_paused(lived: Lived) -> None:
+    lived.drop("spot.json", lived.job("Slower"))
+    with living(lived), _client(lived) as client:
+        lived.wait("spot", "rendering")
+        client.post("/queue/stop").raise_for_status()
+
+        assert lived.ends() == 0
+    assert lived.status("spot")["state"] == "queued"
+    assert (lived.root / "inbox" / "_PAUSE").exists()
+
+
+def test_what_was_sent_once_is_known_after_a_restart(lived: Lived) -> None:
+    body: dict[str, Any] = {"name": "spot", "job": lived.job(), "settings": {"hold": True}}
+    key = {"Idempotency-Key": "order-4711"}
+    with living(lived), _client(lived) as client:
+        first = client.post("/jobs", json=body, headers=key)
+        lived.wait("spot", "queued")
+        assert lived.terminate() == 0
+    with living(lived), _client(lived) as client:
+        other = client.post("/jobs", json=body | {"name": "another"}, headers=key)
+        again = client.post("/jobs", json=body, headers=key)
+
+    assert first.status_code == again.status_code == 202
+    assert again.json()["id"] == first.json()["id"]
+    assert other.status_code == 409
+    assert lived.files("inbox") == ["spot.json"]
+
+
+@pytest.mark.parametrize("words", [("top",), ("logs", "spot", "-f"), ("submit", "--wait", "other.json")])
+def test_who_follows_is_told_that_the_service_has_gone(lived: Lived, words: tuple[str, ...]) -> None:
+    (lived.home / "other.json").write_text(json.dumps(lived.job("Slower")), encoding="utf-8")
+    lived.drop("spot.json", lived.job("Slower"))
+    with living(lived):
+        lived.wait("spot", "rendering")
+        command = [sys.executable, "-m", "watchrender", "-c", str(lived.config_file), *words]
+        out = lived.home / "follower.out"
+        with open(out, "wb") as file:
+            follower = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=lived.home)
+        if words[0] == "submit":
+            lived.wait("other", "queued", 60)
+        else:
+            # `top` tells no terminal anything before its end: whether it follows, the service's own figures say.
+            metrics = "http://{}:{}/metrics".format(*_address(lived))
+            until(lambda: out.stat().st_size or "stream_readers 1.0" in httpx2.get(metrics, trust_env=False).text, 60)
+        assert lived.terminate() == 0
+        code = follower.wait(60)
+
+    assert code == 3
+    assert "has gone" in out.read_text(encoding="utf-8")
+    assert "Traceback" not in out.read_text(encoding="utf-8")
+
+
+def test_a_port_that_is_taken_is_for_a_person_to_mend(lived: Lived) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        lived.change(server={"port": str(port)})
+        lived.run(ready=False)
+
+        assert lived.ends() == 2
+    assert f"server.port: {port} on 127.0.0.1 is taken by" in lived.output()
+    assert "set server.port to another number" in lived.output()
+
+
+def test_other_machines_are_let_in_with_a_token_only(lived: Lived) -> None:
+    lived.change(server={"host": "0.0.0.0", "port": "0"})
+    lived.run(ready=False)
+
+    assert lived.ends() == 2
+    assert "set server.token" in lived.output()
