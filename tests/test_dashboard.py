@@ -19,6 +19,7 @@ import pytest
 from tests.line import Line, serving, until
 from watchrender.core import clock
 from watchrender.core.states import State
+from watchrender.web import listing
 from watchrender.web.page import standalone
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -200,6 +201,29 @@ def test_a_search_finds_what_the_page_was_not_sent(line: Line, page: Any) -> Non
         page.get_by_role("link", name="old3", exact=True).wait_for()
         page.get_by_role("button", name="Show all").click()
         page.get_by_role("link", name="old79").wait_for()
+
+
+def test_a_search_in_a_long_history_goes_on_until_there_is_something_to_see(
+    line: Line, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MOST_LOOKED_AT", 50)
+    with serving(line):
+        assert line.service is not None
+        ledger = line.service.ledger
+        with ledger.together():
+            for number in range(600):
+                at = f"2026-11-01T{number // 60:02d}:{number % 60:02d}:00.000Z"
+                name = f"spot{number}" if 100 <= number < 400 else f"other{number}"
+                ledger.add(why="a test", name=name, state=State.COMPLETED, finished_at=at)
+        _open(page, line)
+        page.get_by_label("Search").fill("spot")
+        page.get_by_text("100 jobs found so far").wait_for()
+        for _ in range(2):
+            page.get_by_role("button", name="Show more").click()
+        page.get_by_role("button", name="Load more").click()
+        page.get_by_text("200 jobs found so far").wait_for()
+
+        assert page.faults == []
 
 
 def test_where_websockets_are_cut_the_page_follows_the_events(line: Line, page: Any) -> None:

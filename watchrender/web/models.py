@@ -149,7 +149,9 @@ class JobPage(Answer):
     """A page of jobs: those in work, the queue in its order, those that arrive, then those over, newest first."""
 
     jobs: list[Status]
-    next: str | None = Field(description="The cursor of the next page; null after the last.")
+    next: str | None = Field(
+        description="The cursor of the next page, also after one without jobs; null after the last."
+    )
 
 
 class Setting(Answer):

@@ -20,14 +20,14 @@ let numbers = 0;
 
 // -- drawing -------------------------------------------------------------------------------------------------
 
-let asked = false;
+let drawing = false;
 
 function draw() {
-  if (asked) return;
-  asked = true;
+  if (drawing) return;
+  drawing = true;
   const soon = document.hidden ? (then) => setTimeout(then, 500) : requestAnimationFrame;
   soon(() => {
-    asked = false;
+    drawing = false;
     render(html`<${Page} page=${page()} />`, document.getElementById("page"));
   });
 }
@@ -143,6 +143,9 @@ async function queue(what) {
   draw();
 }
 
+const ENOUGH = 100; // jobs that one request to see more of them brings at least
+const asked = { key: "" }; // what was asked for last, of the jobs beside the stream
+
 const act = {
   one,
   many,
@@ -181,13 +184,21 @@ const act = {
     const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
     query.set("limit", "200");
     if (states && !filter.state) query.set("state", states);
+    asked.key = query.toString();
     const key = query.toString();
-    if (state.more?.key === key && state.more.next) query.set("cursor", state.more.next);
-    const found = await ask("GET", `/api/v1/jobs?${query}`);
-    if (found.failed) return notice(found.failed);
-    state.more = { key, next: found.next };
-    merge(state, found.jobs);
-    draw();
+    let next = state.more?.key === key ? state.more.next : null;
+    let got = 0;
+    do {
+      if (next) query.set("cursor", next);
+      const found = await ask("GET", `/api/v1/jobs?${query}`);
+      if (found.failed) return notice(found.failed);
+      if (key !== asked.key) return; // something else was asked for meanwhile
+      next = found.next;
+      got += found.jobs.length;
+      state.more = { key, next };
+      merge(state, found.jobs);
+      draw();
+    } while (next && got < ENOUGH); // a search in a long history comes in pieces, some of them empty
   },
 };
 

@@ -209,7 +209,7 @@ function Filters({ page, found }) {
       ${choice("tag", "Tag", values(state, (job) => job.tags ?? []))}
       ${choice("code", "Error", values(state, (job) => [job.error?.code]))}
       ${isFiltered(filter) && html`<button onClick=${() => page.setFilter({ q: "", state: "", sub: "", tag: "", code: "" })}>Show all</button>`}
-      <span class="quiet found" role="status">${isFiltered(filter) ? plural(shown, "job") + " found" : ""}</span>
+      <span class="quiet found" role="status">${isFiltered(filter) ? `${plural(shown, "job")} found${state.more?.next ? " so far" : ""}` : ""}</span>
     </search>
   `;
 }
@@ -450,7 +450,7 @@ function Ended({ page, jobs }) {
         ${shown.map((job) => html`<${Over} page=${page} job=${job} key=${job.id} />`)}
       </ul>
       ${jobs.length > most && html`<button class="more-of" onClick=${() => setMost(most + 40)}>Show more</button>`}
-      ${jobs.length <= most && total > jobs.length && page.act && html`<button class="more-of" onClick=${() => page.act.more(OVER.join(","))}>Load more</button>`}
+      ${jobs.length <= most && page.act && (isFiltered(page.filter) ? page.state.more?.next : total > jobs.length) && html`<button class="more-of" onClick=${() => page.act.more(isFiltered(page.filter) ? "" : OVER.join(","))}>Load more</button>`}
     </section>
   `;
 }
