@@ -316,6 +316,42 @@ def test_the_folders_page_trusts_its_own_clock_when_the_service_is_silent(tmp_pa
     page.get_by_role("alert").filter(has_text="has not written for").wait_for()  # and then it does not
 
 
+def test_what_somebody_does_to_the_folders_page_outlives_its_loading_itself_again(tmp_path: Path, page: Any) -> None:
+    index = tmp_path / "index.html"
+    at = clock.stamp(datetime.now(UTC))
+    jobs = [
+        {"id": f"id{number}", "job": f"spot{number}", "name": f"spot{number}", "sub": "", "state": "completed",
+         "folder": f"done/spot{number}", "priority": 50, "finished_at": at, "outputs": [], "tags": []}
+        for number in range(70)
+    ]  # fmt: skip
+    service = {"instance": "one", "beat": 1, "at": at, "state": "running", "counts": {"completed": 70}}
+    index.write_text(standalone({"queue": [], "recent": jobs}, service), encoding="utf-8")
+    page.clock.install()
+    page.goto(index.as_uri())
+    rows = page.get_by_role("list", name="Finished and failed").get_by_role("listitem")
+    assert rows.count() == 20
+    page.get_by_role("button", name="Show more").click()
+    assert rows.count() == 60
+    link = page.get_by_role("link", name="spot33")
+    link.focus()
+
+    with page.expect_navigation():
+        page.clock.fast_forward(5100)
+
+    assert rows.count() == 60
+    assert link.evaluate("link => link === document.activeElement")
+
+    page.get_by_label("Search").focus()
+    for _ in range(10):
+        page.clock.fast_forward(5100)
+    page.get_by_text("Not brought up to date while").wait_for()
+    assert page.get_by_role("alert").count() == 0  # nobody has looked, so nobody can say that it is silent
+    link.focus()
+    with page.expect_navigation():
+        page.clock.fast_forward(5100)
+    page.get_by_role("alert").filter(has_text="has not written for").wait_for()
+
+
 @pytest.fixture(scope="module")
 def axe() -> str:
     """axe-core from npm, fetched once."""

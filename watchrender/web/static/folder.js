@@ -8,6 +8,7 @@ import { Page } from "./views.js";
 
 const RELOAD_MS = 5000;
 const { queue, service, stale_seconds: staleSeconds } = JSON.parse(document.getElementById("data").textContent);
+const loadedAt = Date.now();
 const state = empty();
 state.service = service;
 state.counts = service.counts ?? queue.counts ?? {};
@@ -18,6 +19,7 @@ for (const job of [...(queue.rendering ?? []), ...(queue.queue ?? []), ...(queue
 const SEEN = "watchrender-seen";
 const beat = `${service.instance} ${service.beat}`;
 let before = null;
+let busyAt = -Infinity;
 try {
   before = JSON.parse(sessionStorage.getItem(SEEN));
   if (!before || before.beat !== beat) sessionStorage.setItem(SEEN, JSON.stringify({ beat, at: Date.now(), first: !before }));
@@ -26,9 +28,30 @@ try {
   // no storage for pages from a disk here: the service's own time has to do
 }
 
+// What somebody has done to the page outlives its loading itself again: how far the lists were opened, and the focus.
+const KEPT = "watchrender-kept";
+let kept = {};
+try {
+  kept = JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
+} catch {
+  // as above
+}
+
+function keep(name, value) {
+  kept[name] = value;
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  } catch {
+    // as above
+  }
+  draw();
+}
+
 function staleWords(now) {
   const written = moment(service.at) ?? 0;
   if (service.state === "stopped") return `The service has been stopped, at ${clock(service.at, now)}. Jobs wait in the inbox until it is started again.`;
+  if (busy()) busyAt = now;
+  if (now - busyAt < 2 * RELOAD_MS) return ""; // it was not looked at meanwhile: nobody can tell
   const seen = before && !before.first ? before.at : Math.min(written, before?.at ?? written);
   const silent = (now - seen) / 1000;
   return silent > staleSeconds ? `The service has not written for ${duration(silent)}; this is how it was at ${clock(service.at, now)}.` : "";
@@ -56,8 +79,9 @@ function setFilter(filter) {
 function draw() {
   const now = Date.now();
   const page = {
-    state, setFilter, now, act: null, selected: new Set(), notices: [], question: null, said: "", hours: null,
+    state, setFilter, now, kept, keep, act: null, selected: new Set(), notices: [], question: null, said: "", hours: null,
     stale: staleWords(now),
+    frozen: busy() && now - loadedAt > RELOAD_MS * 2,
     filter: route().filter,
     route: route(),
     thumbnail: (job) => beside(job, `${job.name}.thumbnail.jpg`),
@@ -70,12 +94,26 @@ function draw() {
   render(html`<${Page} page=${page} />`, document.getElementById("page"));
 }
 
+// While somebody types or has a film open the page stays as it is, and says so.
 function busy() {
   const typing = document.activeElement?.matches?.("input, select");
-  return typing || [...document.querySelectorAll("video")].some((video) => !video.paused);
+  return typing || [...document.querySelectorAll("video")].some((video) => video.currentTime > 0 && !video.ended);
+}
+
+function load() {
+  const { activeElement } = document;
+  keep("focus", activeElement?.matches?.("a, button") ? activeElement.getAttribute("href") ?? activeElement.getAttribute("aria-label") ?? activeElement.textContent : null);
+  location.reload();
+}
+
+function refocus() {
+  if (!kept.focus) return;
+  const names = (found) => [found.getAttribute("href"), found.getAttribute("aria-label"), found.textContent];
+  [...document.querySelectorAll("a, button")].find((found) => names(found).includes(kept.focus))?.focus({ preventScroll: true });
 }
 
 addEventListener("hashchange", draw);
 setInterval(draw, 1000);
-setInterval(() => busy() || location.reload(), RELOAD_MS);
+setInterval(() => busy() || load(), RELOAD_MS);
 draw();
+refocus();

@@ -10,6 +10,7 @@ const FALL_BACK_AFTER = 3; // WebSockets that said nothing: something between cu
 const state = empty();
 const selected = new Set();
 const notices = [];
+const kept = {}; // how far the lists were opened
 let question = null;
 let said = "";
 let stale = "";
@@ -35,7 +36,8 @@ function draw() {
 function page() {
   const jobUrl = (job, rest) => `/api/v1/jobs/${job.id}/${rest}`;
   return {
-    state, selected, notices, question, said, stale, hours, act, setFilter,
+    state, selected, notices, question, said, stale, hours, act, setFilter, kept,
+    keep: (name, value) => ((kept[name] = value), draw()),
     now: Date.now() + skew,
     filter: route().filter,
     route: route(),

@@ -76,6 +76,7 @@ function Banners({ page }) {
   return html`
     <div class="banners">
       ${page.stale && html`<div class="banner bad" role="alert"><strong>This page is out of date.</strong> ${page.stale}</div>`}
+      ${page.frozen && html`<div class="banner info">Not brought up to date while a film is open or something is typed.</div>`}
       ${waiting.map(
         (found) => html`<div class="banner warn" role="alert" key=${found.code}>
           <strong>The queue waits: ${found.message}</strong> ${found.cure} <code>${found.code}</code>
@@ -326,7 +327,7 @@ function LogTail({ page, job, lines }) {
 // -- the queue -----------------------------------------------------------------------------------------------
 
 function Queue({ page, jobs }) {
-  const [most, setMost] = useState(SHOWN_AT_FIRST);
+  const most = page.kept.queue ?? SHOWN_AT_FIRST;
   const total = isFiltered(page.filter) ? jobs.length : ["queued", "validating", "pending"].reduce((all, state) => all + (page.state.counts[state] ?? 0), 0);
   const shown = jobs.slice(0, most);
   const every = shown.length > 0 && shown.every((job) => page.selected.has(job.id));
@@ -341,7 +342,7 @@ function Queue({ page, jobs }) {
       <ol class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="queue" onKeyDown=${(event) => onRowKey(event, page)}>
         ${shown.map((job, index) => html`<${Waiting} page=${page} job=${job} index=${index} key=${job.id} />`)}
       </ol>
-      ${jobs.length > most && html`<button class="more-of" onClick=${() => setMost(most + SHOWN_AT_FIRST)}>Show ${Math.min(SHOWN_AT_FIRST, jobs.length - most)} more</button>`}
+      ${jobs.length > most && html`<button class="more-of" onClick=${() => page.keep("queue", most + SHOWN_AT_FIRST)}>Show ${Math.min(SHOWN_AT_FIRST, jobs.length - most)} more</button>`}
       ${jobs.length <= most && total > jobs.length && page.act && html`<button class="more-of" onClick=${() => page.act.more("queued,validating,pending")}>Load more of the queue</button>`}
     </section>
   `;
@@ -435,7 +436,7 @@ function onRowKey(event, page) {
 // -- what is over --------------------------------------------------------------------------------------------
 
 function Ended({ page, jobs }) {
-  const [most, setMost] = useState(20);
+  const most = page.kept.over ?? 20;
   const shown = jobs.slice(0, most);
   const failed = jobs.filter((job) => job.state === "failed");
   const total = isFiltered(page.filter) ? jobs.length : OVER.reduce((all, state) => all + (page.state.counts[state] ?? 0), 0);
@@ -449,7 +450,7 @@ function Ended({ page, jobs }) {
       <ul class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="over" onKeyDown=${(event) => onRowKey(event, page)}>
         ${shown.map((job) => html`<${Over} page=${page} job=${job} key=${job.id} />`)}
       </ul>
-      ${jobs.length > most && html`<button class="more-of" onClick=${() => setMost(most + 40)}>Show more</button>`}
+      ${jobs.length > most && html`<button class="more-of" onClick=${() => page.keep("over", most + 40)}>Show more</button>`}
       ${jobs.length <= most && page.act && (isFiltered(page.filter) ? page.state.more?.next : total > jobs.length) && html`<button class="more-of" onClick=${() => page.act.more(isFiltered(page.filter) ? "" : OVER.join(","))}>Load more</button>`}
     </section>
   `;
