@@ -296,6 +296,8 @@ def test_the_folders_page_needs_no_server_and_says_when_it_is_stale(line: Line, 
     assert page.get_by_role("button", name="Cancel").count() == 0
     page.get_by_role("link", name="bad").click()
     page.get_by_role("heading", name="bad failed").wait_for()
+    page.get_by_role("link", name="What is wrong, and what to do").click()
+    page.get_by_text("COMPOSITION_NOT_FOUND").wait_for()
 
 
 def test_the_folders_page_trusts_its_own_clock_when_the_service_is_silent(tmp_path: Path, page: Any) -> None:

@@ -2,7 +2,7 @@
 // nobody has written it anew.
 
 import { html, render } from "./html.js";
-import { NO_FILTER, empty } from "./jobs.js";
+import { NO_FILTER, empty, isOver } from "./jobs.js";
 import { clock, duration, moment } from "./words.js";
 import { Page } from "./views.js";
 
@@ -86,6 +86,7 @@ function draw() {
     route: route(),
     thumbnail: (job) => beside(job, `${job.name}.thumbnail.jpg`),
     contact: (job) => (job.state === "completed" ? beside(job, `${job.name}.contact.jpg`) : null),
+    files: (job) => (isOver(job) ? [["The log", `${job.name}.log`], ["Its status file, with the history", `${job.name}.status.json`], ...(job.state === "failed" ? [["What is wrong, and what to do", "WHY.txt"]] : [])].map(([words, name]) => [words, beside(job, name)]) : []),
     output: (job, number) => {
       const { path } = job.outputs[number];
       return /^([a-z]:|[\\/])/i.test(path) ? null : beside(job, path);

@@ -536,6 +536,7 @@ function JobPage({ page, id, job }) {
       <${Outputs} page=${page} job=${job} />
       ${job.attempts?.length > 0 && html`<${Attempts} page=${page} job=${job} />`}
       ${job.history && html`<${History} page=${page} job=${job} />`}
+      ${page.files?.(job).length > 0 && html`<section aria-labelledby="files"><h3 id="files">In its folder</h3><ul class="files">${page.files(job).map(([words, address]) => address && html`<li key=${words}><a href=${address}>${words}</a></li>`)}</ul></section>`}
       ${page.act && html`
         <${Settings} page=${page} job=${job} />
         <section aria-labelledby="log"><h3 id="log">Log</h3><p><a href=${page.logOf(job)}>The whole log</a></p><${LogTail} page=${page} job=${job} lines=${200} /></section>
