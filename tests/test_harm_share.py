@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,36 @@ def test_a_share_that_hangs_holds_up_nobody_but_its_jobs(real: Watched) -> None:
         assert_well(real, "running", "waiting")
         assert real.end() == 0
         assert real.stray() == []
+    finally:
+        share.answer()
+        share.close()
+
+
+@hanging
+@pytest.mark.parametrize("signs", [1, 2])
+def test_a_stop_is_obeyed_while_the_share_hangs_and_nobody_has_noticed(real: Watched, signs: int) -> None:
+    (real.root / "inbox").rmdir()
+    share = Share(real.home / "server", real.root)
+    try:
+        (real.root / "inbox").mkdir()
+        real.settings["nexrender"]["work_dir"] = str(real.home / "work")
+        real.drop("spot.json", real.project("slow", behaviour=SLOW))
+        real.up()
+        real.rendering("spot")
+
+        share.hang()
+        assert real.process is not None
+        for _ in range(signs):
+            real.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        code = real.process.wait(60)
+        stray = real.stray()
+        share.answer()
+
+        assert (code, stray) == (0, [])
+        real.up()
+        assert_well(real, "spot")
+        assert real.end() == 0
     finally:
         share.answer()
         share.close()

@@ -57,7 +57,7 @@ from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
 from watchrender.spool.volume import free_bytes, volume_of
-from watchrender.spool.watcher import Hints
+from watchrender.spool.watcher import Aside, Hints, Hung
 from watchrender.worker import Worker
 
 QUEUE_LIMIT = 500
@@ -97,6 +97,7 @@ class Service:
         self._house_due = 0.0
         self._checked_beat = (0.0, 0.0)
         self._orphans: list[tuple[str, str]] = []
+        self._closing = Aside("closing")
         self.web: Any = None
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -322,7 +323,9 @@ class Service:
                 return
             except OSError as error:
                 self._disk_refused(error, "the last run could not be cleared up yet")
-                self._wake.wait(AGAIN_SECONDS)
+                self._wake.clear()  # the gate's own news
+                if not self._signals:
+                    self._wake.wait(AGAIN_SECONDS)
         raise CannotStart("stopped before it had begun")
 
     def _disk_refused(self, error: OSError, what: str) -> None:
@@ -470,7 +473,7 @@ class Service:
         try:
             wait = self.intake.turn(self.hints.take())
             self._listen_again()
-            self.closer.turn()
+            self._close_what_waits()
             self._keep_house()
             return wait
         except OSError as error:
@@ -482,6 +485,14 @@ class Service:
         self.intake.close()
         self.intake = self._new_intake()
         return AGAIN_SECONDS
+
+    def _close_what_waits(self) -> None:
+        """Moves are made aside: a share that hangs in the middle of one must not hang who hears the signals."""
+        try:
+            self._closing.do(self.closer.turn)
+        except Hung as hung:
+            if not self._signals:
+                self.gate.wait_for(fail(Code.SHARE_OFFLINE, f"{self.root} hangs: {hung.strerror}"))
 
     def _listen_again(self) -> None:
         """Events of a root that went away and came back are events of a folder that is not there any more."""
@@ -505,12 +516,18 @@ class Service:
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1
+        self._hurry()
+
+    def _hurry(self) -> None:
+        self._closing.hurry()
+        if (intake := getattr(self, "intake", None)) is not None:
+            intake.hurry()
         self._wake.set()
 
     def request_stop(self) -> None:
         """As a first signal would (for tests and for service managers that call instead of signalling)."""
         self._signals += 1
-        self._wake.set()
+        self._hurry()
 
     def _asked_to_stop(self) -> None:
         finish = self.config.shutdown == "finish"
@@ -535,13 +552,14 @@ class Service:
                 at_once = True
         self.ahead.stop()
         self.warm.close()
-        self.closer.turn()
+        self._close_what_waits()
         self.notifier.stop()
         self.retention.stop()
         if self.web is not None:
             self.web.stop(seconds=1.0)
         self._state = "stopped"
-        self.status_writer.stop()
+        self.status_writer.stop(AT_ONCE_SECONDS if self._signals < 2 and self._is_online() else 1.0)
+        self._closing.stop()
         self.intake.close()
         self.folders.end_watch()
         self.ledger.close()
@@ -558,7 +576,7 @@ class Service:
         self._house_due = now + HOUSE_SECONDS
         self._lock.refresh()
         self._expire()
-        if self.config.watch.events and not self.hearing:
+        if self.config.watch.events and not self.hearing and self._is_online():
             self.hearing = self.hints.start()
 
     def _rival(self) -> str | None:
@@ -573,7 +591,7 @@ class Service:
         if self._ousted or all(abs(one - other) < 2.0 for one, other in zip(now, self._checked_beat, strict=True)):
             return
         self._checked_beat = now
-        found = read_beat(self.folders.status / "service.json")
+        found = self.folders.beat()
         if found is None or found["instance"] in self.folders.instances:
             return
         self._ousted = str(found.get("host"))
@@ -673,7 +691,7 @@ class Service:
         """One sentence for whoever wonders why nothing renders."""
         waiting = self.gate.waiting()
         if waiting:
-            return f"{waiting[0].message} {waiting[0].cure}"
+            return f"{waiting[0].message.rstrip('.')}. {waiting[0].cure}"
         if self.gate.paused:
             return "paused: a _PAUSE lies in the inbox; remove it, or run `watchrender resume`"
         if self.gate.draining:

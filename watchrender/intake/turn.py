@@ -108,6 +108,10 @@ class Intake:
         """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
         return self._arrivals.announce(sub, name)
 
+    def hurry(self) -> None:
+        """The service ends: a turn that shows no sign of life is not waited for. May be called by a signal handler."""
+        self._aside.hurry()
+
     def close(self) -> None:
         self._aside.stop()
 
@@ -137,6 +141,8 @@ class Intake:
         try:
             return float(self._aside.do(self._turn))
         except Hung as hung:
+            if self._aside.hurried:
+                return self._pace.scan  # whoever asked ends anyway
             self._offline(fail(Code.SHARE_OFFLINE, f"{self._folders.inbox} hangs: {hung.strerror}"))
             return self._pace.scan
 

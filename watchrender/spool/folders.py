@@ -35,6 +35,8 @@ from watchrender.spool.volume import volume_of
 STATUS_SUFFIX = ".status.json"
 _CLOSING = ".closing-"
 _ATTEMPT = ".attempt-"
+#: Who asks who serves this root waits so long for a share that may hang.
+BEAT_SECONDS = 2.0
 #: Where the rest of a returned job waits, hidden beside its job file, until the job is claimed.
 BEFORE = ".before-"
 #: A bundle that is being copied back into the inbox for another try (control.retry).
@@ -102,6 +104,7 @@ class Folders:
         self._done_identity: tuple[int, int] | None = None  # where done/ lies outside the root
         self._done_mount = ""
         self._prober = Prober()
+        self._beats = Prober(limit=BEAT_SECONDS)
         self._rival: Callable[[], str | None] = lambda: None
 
     # -- the root itself ------------------------------------------------------------------------------------
@@ -138,6 +141,15 @@ class Folders:
         disk.unguard(self.root)
         disk.unguard(self.done)
         self._prober.stop()
+        self._beats.stop()
+
+    def beat(self) -> dict[str, Any] | None:
+        """What `service.json` says of who serves this root; None also while the share does not answer."""
+        try:
+            found: dict[str, Any] | None = self._beats.ask(lambda: read_beat(self.status / "service.json"))
+        except TimeoutError:
+            return None
+        return found
 
     def _guard(self) -> None:
         trouble = self._trouble() or self._rival()
@@ -514,19 +526,19 @@ class Prober:
 
     def __init__(self, limit: float = 20.0) -> None:
         self.limit = limit
-        self._asked: queue.SimpleQueue[Callable[[], str | None] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._hanging = False
         self._one = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def ask(self, question: Callable[[], str | None]) -> str | None:
+    def ask(self, question: Callable[[], Any]) -> Any:
         """The answer. Raises TimeoutError while there is none; who asks again then does not wait long."""
         with self._one:
             answer = self._ask(question)
             return self._ask(question) if answer is _STALE else answer
 
-    def _ask(self, question: Callable[[], str | None]) -> str | None:
+    def _ask(self, question: Callable[[], Any]) -> Any:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="health", daemon=True)
             self._thread.start()

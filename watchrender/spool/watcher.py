@@ -138,6 +138,8 @@ class Aside:
 
     #: How long an ask waits for a piece of work that hung before.
     GLANCE = 0.2
+    #: How long it waits at most once somebody is in a hurry.
+    HURRIED = 3.0
 
     def __init__(self, name: str, *, limit: float = 20.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -148,7 +150,12 @@ class Aside:
         self._answer: tuple[Any, BaseException | None] | None = None
         self._life = 0.0
         self._stopping = False
+        self.hurried = False
         self._thread: threading.Thread | None = None
+
+    def hurry(self) -> None:
+        """From now on nobody waits long for what shows no sign of life. May be called by a signal handler."""
+        self.hurried = True
 
     def alive(self) -> None:
         """A sign of life, from inside the work."""
@@ -163,7 +170,8 @@ class Aside:
             asked = self._clock()
             while self._answer is None:
                 self._state.wait(0.05 if limit < 1 else 1.0)
-                if self._answer is None and self._clock() - max(asked, self._life) > limit:
+                patience = min(limit, self.HURRIED) if self.hurried else limit
+                if self._answer is None and self._clock() - max(asked, self._life) > patience:
                     raise Hung(None, f"no answer for {self._clock() - self._life:.0f} s")
             answer, fault = self._answer
             self._work = self._answer = None
