@@ -18,7 +18,7 @@ import pytest
 
 from tests.line import Line, serving, until
 from watchrender.core import clock
-from watchrender.core.states import State
+from watchrender.core.states import Event, State
 from watchrender.web import listing
 from watchrender.web.page import standalone
 
@@ -184,11 +184,38 @@ def test_the_plot_of_the_day_tells_what_ends_as_it_ends(line: Line, page: Any) -
         page.get_by_role("img", name="The last 24 hours: 1 completed").wait_for(timeout=20_000)
 
 
+def test_more_of_a_long_queue_and_of_what_is_over_is_fetched(line: Line, page: Any) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    with serving(line):
+        assert line.service is not None
+        ledger = line.service.ledger
+        with ledger.together():
+            for number in range(120):
+                ledger.add(
+                    why="a test", name=f"old{number}", state=State.COMPLETED, finished_at=clock.stamp(ledger.now())
+                )
+            for number in range(260):
+                job = ledger.add(why="a test", name=f"new{number}", begun=True)
+                ledger.apply(job.id, Event.CHECK, "a test")
+                ledger.apply(job.id, Event.ACCEPT, "a test")
+        _goto(page, line)
+        queue = page.get_by_role("list", name="Queue").get_by_role("listitem")
+        page.get_by_role("button", name="Show 100 more").click()
+        page.get_by_role("button", name="Load more of the queue").click()
+        page.get_by_role("button", name="Show 60 more").click()
+        until(lambda: queue.count() == 260)
+
+        over = page.get_by_role("list", name="Finished and failed").get_by_role("listitem")
+        for button, shown in (("Show more", 50), ("Load more", 60), ("Show more", 100), ("Show more", 120)):
+            page.get_by_role("button", name=button, exact=True).click()
+            until(lambda shown=shown: over.count() == shown)
+
+
 def test_a_search_finds_what_the_page_was_not_sent(line: Line, page: Any) -> None:
     with serving(line):
         assert line.service is not None
         for number in range(80):
-            at = f"2026-11-{1 + number // 24:02d}T{number % 24:02d}:00:00.000Z"
+            at = clock.stamp(datetime.now(UTC) - timedelta(hours=100 - number))  # what is old is soon forgotten
             line.service.ledger.add(why="a test", name=f"old{number}", state=State.COMPLETED, finished_at=at)
         _open(page, line)
         page.get_by_role("link", name="old79").wait_for()
@@ -212,7 +239,7 @@ def test_a_search_in_a_long_history_goes_on_until_there_is_something_to_see(
         ledger = line.service.ledger
         with ledger.together():
             for number in range(600):
-                at = f"2026-11-01T{number // 60:02d}:{number % 60:02d}:00.000Z"
+                at = clock.stamp(ledger.now() - timedelta(minutes=600 - number))
                 name = f"spot{number}" if 100 <= number < 400 else f"other{number}"
                 ledger.add(why="a test", name=name, state=State.COMPLETED, finished_at=at)
         _open(page, line)

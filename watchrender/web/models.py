@@ -159,11 +159,13 @@ class Setting(Answer):
 
     key: str
     value: Any
-    source: str = Field(description="sidecar, job, filename, folder, request, nexrender or default")
+    source: str = Field(
+        description="sidecar, job, configuration; of the priority also filename, folder, request, nexrender or default"
+    )
 
 
 class SettingsOf(Answer):
-    """What was asked for a job, setting by setting."""
+    """What was asked for a job, setting by setting, and what counts where nothing was asked."""
 
     id: str
     settings: list[Setting]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from watchrender.core import status
+from watchrender.core import status, units
 from watchrender.core.job import Job
 from watchrender.core.settings import KEYS
 from watchrender.web import films, listing, metrics
@@ -80,11 +80,12 @@ async def settings(site: Site, request: Request) -> ASGIApp:
     """What was asked for a job, and where each came from."""
     Parameters(request, ())
     found = await site.job(request.path_params["id"])
-    return answer({"id": found.id, "settings": settings_of(found)})
+    return answer({"id": found.id, "settings": settings_of(found, site.defaults)})
 
 
-def settings_of(found: Job) -> list[dict[str, Any]]:
-    """The sidecar's settings, then the job's own that it does not replace; the priority wherever it came from."""
+def settings_of(found: Job, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sidecar's settings, then the job's own that it does not replace, then what the configuration says where both
+    are silent; the priority wherever it came from."""
     shown = [{"key": "priority", "value": found.priority, "source": found.priority_from}]
     seen = {"priority"}
     for source in ("sidecar", "job"):
@@ -93,7 +94,14 @@ def settings_of(found: Job) -> list[dict[str, Any]]:
             if key in said and key not in seen:
                 seen.add(key)
                 shown.append({"key": key, "value": _without_secrets(said[key]), "source": source})
-    return shown
+    silent = [key for key in KEYS if key in defaults and key not in seen]
+    return shown + [{"key": key, "value": _readable(key, defaults[key]), "source": "configuration"} for key in silent]
+
+
+def _readable(key: str, value: Any) -> Any:
+    """A duration as it is written in a sidecar."""
+    is_duration = key.endswith("_timeout") and isinstance(value, int | float)
+    return units.format_duration(value) if is_duration else value
 
 
 def _without_secrets(value: Any) -> Any:

@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import psutil
@@ -85,6 +85,7 @@ class WebServer:
         document_of: Callable[[Job], dict[str, Any] | None],
         ready: Callable[[], list[Failure]],
         most_bytes: int = MOST_BYTES,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -93,6 +94,7 @@ class WebServer:
         self._parts: dict[str, Any] = {
             "ledger": ledger, "control": control, "gate": gate, "folders": folders, "log_of": log_of,
             "document_of": document_of, "drop": drop, "ready": ready, "most_bytes": most_bytes,
+            "defaults": defaults or {},
         }  # fmt: skip
         self._started = threading.Event()
         self._fault: BaseException | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Site:
     ready: Callable[[], list[Failure]]
     sessions: Sessions | None
     most_bytes: int  # of a job that is dropped
+    defaults: Mapping[str, Any]  # what the configuration says where a job's settings are silent
 
     hub: Hub
     pulse: Pulse

@@ -196,11 +196,11 @@ const act = {
       if (found.failed) return notice(found.failed);
       if (key !== asked.key) return; // something else was asked for meanwhile
       next = found.next;
-      got += found.jobs.length;
+      got += isFiltered(filter) ? found.jobs.length : found.jobs.filter((job) => !state.jobs.has(job.id)).length;
       state.more = { key, next };
       merge(state, found.jobs);
       draw();
-    } while (next && got < ENOUGH); // a search in a long history comes in pieces, some of them empty
+    } while (next && got < ENOUGH); // the stream has brought the first ones; a long history is searched in pieces
   },
 };
 
