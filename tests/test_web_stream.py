@@ -171,6 +171,34 @@ def test_the_socket_says_what_the_events_say(alone: Alone) -> None:
         assert told[-1]["data"]["progress"]["percent"] == 50
 
 
+def test_what_is_replayed_is_word_for_word_what_was_said(alone: Alone) -> None:
+    """One follows all the time; one is cut off again and again, and comes back by either door with its last id."""
+    whole: list[str] = []
+    pieces: list[str] = []
+    with alone.socket() as follower:
+        first = json.loads(follower.recv(10))
+        last = first["id"]
+        for number in range(6):
+            job = alone.render(f"spot{number}")
+            alone.flood(job, 3)
+            alone.ledger.apply(job, Event.FINISH, "test")
+            whole += [str(follower.recv(10)) for _ in range(8)]
+            door = f"?last_event_id={last}"
+            if number % 2:
+                with alone.socket(door) as again:
+                    pieces += [str(again.recv(10)) for _ in range(8)]
+            else:
+                with alone.client() as client, client.stream("GET", f"/api/v1/events{door}") as answer:
+                    lines = answer.iter_lines()
+                    said = (line[6:] for line in lines if line.startswith("data: "))
+                    pieces += [next(said) for _ in range(8)]
+            last = json.loads(pieces[-1])["id"]
+
+    ids = [json.loads(text)["id"] for text in whole]
+    assert ids == list(range(first["id"] + 1, first["id"] + 1 + len(ids)))
+    assert pieces == whole
+
+
 def test_who_follows_one_job_hears_of_no_other(alone: Alone) -> None:
     job, other = alone.render("spot"), alone.render("other")
     with alone.socket(f"?job={job}") as reader:
