@@ -242,7 +242,29 @@ curl -N localhost:8790/api/v1/events
 ```
 """
 
-_API_MORE = """## The stream
+_API_MORE = """## Pages of jobs
+
+`GET /api/v1/jobs` gives `{"jobs": […], "next": "…"}`: those that render, the queue in its order, those that arrive, then
+those over, newest first. Send `next` as `cursor` for the next page, until it is null. Every job that was there at the
+first page comes exactly once, in the state it has by then, however they move meanwhile; a page costs the same at any depth.
+`state` takes several, with commas; `q` wants all its words somewhere in key, id, template, composition, tags or error code.
+A search in a long history comes in pieces: a page may have few jobs or none, and a `next`.
+
+## Orders
+
+One job: `POST …/cancel`, `/retry`, `/hold`, `/release`, `PATCH` with `{"priority": 80}`. The answer is the job as it is
+afterwards; 202 where a render is being ended, and 409 with the reason where its state forbids it. `/retry` answers with the
+new job, which says `retry_of`. Many: the same word under `/api/v1/jobs/`, with `{"ids": […]}` or with a filter, such as
+`{"state": "failed", "q": "spot"}`; the answer says of each job what a single order would have said. An empty filter is
+refused: it would mean all.
+
+A job that is sent with an `Idempotency-Key` is dropped once: the same key with the same job answers with the same id, after
+a restart too (the last thousand keys are known); with another job it is 409.
+
+`/outputs/{n}` is the film itself, with ranges; `frame=` chooses one of an image sequence. 410: it was there, and somebody
+has taken it away.
+
+## The stream
 
 `/api/v1/events` (Server-Sent Events) and `/api/v1/ws` (WebSocket) carry the same messages:
 
