@@ -204,6 +204,8 @@ def test_more_of_a_long_queue_and_of_what_is_over_is_fetched(line: Line, page: A
         page.get_by_role("button", name="Load more of the queue").click()
         page.get_by_role("button", name="Show 60 more").click()
         until(lambda: queue.count() == 260)
+        page.get_by_role("checkbox", name="Select all 260").check()
+        page.get_by_role("button", name="Hold 260").wait_for()
 
         over = page.get_by_role("list", name="Finished and failed").get_by_role("listitem")
         for button, shown in (("Show more", 50), ("Load more", 60), ("Show more", 100), ("Show more", 120)):

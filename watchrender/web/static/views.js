@@ -330,12 +330,12 @@ function Queue({ page, jobs }) {
   const most = page.kept.queue ?? SHOWN_AT_FIRST;
   const total = isFiltered(page.filter) ? jobs.length : ["queued", "validating", "pending"].reduce((all, state) => all + (page.state.counts[state] ?? 0), 0);
   const shown = jobs.slice(0, most);
-  const every = shown.length > 0 && shown.every((job) => page.selected.has(job.id));
+  const every = jobs.length > 0 && jobs.every((job) => page.selected.has(job.id));
   return html`
     <section aria-labelledby="queue">
       <div class="line">
         <h2 id="queue">Queue <span class="count">${plural(total, "job")}</span></h2>
-        ${page.act && shown.length > 0 && html`<label class="inline"><input type="checkbox" checked=${every} onChange=${() => page.select(shown, !every)} /> Select all shown</label>`}
+        ${page.act && shown.length > 0 && html`<label class="inline"><input type="checkbox" checked=${every} onChange=${() => page.select(jobs, !every)} /> Select ${jobs.length === 1 ? "it" : `all ${jobs.length}`}${total > jobs.length ? " that are loaded" : ""}</label>`}
         ${page.act && shown.length > 0 && html`<${Keys} />`}
       </div>
       ${shown.length === 0 && html`<p class="panel none">${isFiltered(page.filter) ? "Nothing that matches waits." : "The queue is empty."}</p>`}
