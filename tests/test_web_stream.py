@@ -356,6 +356,18 @@ def test_a_change_after_the_end_hurts_nobody(tmp_path: Path) -> None:
 # -- the door -----------------------------------------------------------------------------------------------
 
 
+def test_what_is_no_handshake_is_a_problem_too(alone: Alone) -> None:
+    with socket.create_connection(alone.web.address, timeout=10) as sock:
+        lines = ["GET /api/v1/ws HTTP/1.1", f"Host: {alone.host}", "Connection: Upgrade", "Upgrade: websocket", "", ""]
+        sock.sendall("\r\n".join(lines).encode())
+        head, _, body = b"".join(iter(lambda: sock.recv(4096), b"")).decode().partition("\r\n\r\n")
+
+    assert head.startswith("HTTP/1.1 400 ")
+    assert head.lower().count("content-type: ") == 1
+    assert "application/problem+json" in head
+    assert json.loads(body)["detail"].endswith("missing Sec-WebSocket-Key header.")
+
+
 def test_what_is_no_http_is_a_problem_too(alone: Alone) -> None:
     with socket.create_connection(alone.web.address, timeout=5) as sock:
         sock.sendall(b"hello there\r\n\r\n")

@@ -124,6 +124,22 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.connection = Connection(transport)
         self.app_state = {**self.app_state, "connection": self.connection}
 
+    def handle_connect(self, event: Any) -> None:
+        accept = self.conn.accept
+
+        def accepted(request: Any) -> Any:
+            response = accept(request)
+            if response.status_code != 101:  # a handshake that is none: the words are plain text otherwise
+                said = response.body.decode("utf-8", "replace").strip()
+                response.body = encode(Problem(response.status_code, said).to_dict())
+                for name, value in (("Content-Type", PROBLEM), ("Content-Length", str(len(response.body)))):
+                    del response.headers[name]
+                    response.headers[name] = value
+            return response
+
+        self.conn.accept = accepted  # type: ignore[method-assign]
+        super().handle_connect(event)
+
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
