@@ -127,7 +127,9 @@ def test_limits_end_the_whole_tree_and_a_stall_leaves_evidence(real: Real) -> No
         assert len(told(pids[name])) == 2
         assert ended([psutil.Process(pid) for pid in told(pids[name]) if psutil.pid_exists(pid)])
     evidence = over["stalls"]["attempts"][0]["evidence"]
-    assert "watchrender.render.simulator" in evidence and "(6)" in evidence  # who ran, and the last frame that was told of
+    assert (
+        "watchrender.render.simulator" in evidence and "(6)" in evidence
+    )  # who ran, and the last frame that was told of
     assert "stood still" in (real.root / "failed" / "stalls" / "WHY.txt").read_text()
     assert real.end() == 0
     assert real.stray() == []
