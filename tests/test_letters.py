@@ -81,7 +81,9 @@ CASES: dict[str, str] = {
     "lone-project-with-quotes": letters.lone_project("it's #1: final.aep"),
     "no-such-job": letters.no_such_job("spto.cancel", "spto", None, ["spot", "other"]),
     "no-such-job-at-all": letters.no_such_job("x.p90", "x", None, ["spot"]),
-    "already-over": letters.no_such_job("spot.cancel", "spot", "completed"),
+    "already-over": letters.no_such_job("spot.cancel", "spot", _job(state=State.COMPLETED, folder="done/clientA/spot")),
+    "withdrawn": letters.no_such_job("spot.cancel", "spot", _job(state=State.CANCELLED, folder="")),
+    "elsewhere": letters.no_such_job("spot.cancel", "spot", None, ["spto"], ["", "clientA/show"]),
     "denied": letters.order_denied("spot.cancel", "the film of spot is finished; it can no longer be cancelled"),
 }
 

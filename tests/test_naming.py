@@ -301,6 +301,11 @@ def test_a_job_is_meant_by_its_name_or_by_its_files_name(target: str) -> None:
     assert target_matches(target, "spot", ["p80_spot.json"])
 
 
+@pytest.mark.parametrize("file", ["p80_spot.json", "spot.p20.zip", "spot@low.yaml"])
+def test_a_job_is_meant_by_its_name_without_the_mark_where_its_key_has_a_number(file: str) -> None:
+    assert target_matches("spot", "spot~2", [file])
+
+
 def test_a_job_is_not_meant_by_another_name_and_is_by_another_spelling() -> None:
     assert not target_matches("spo", "spot", ["p80_spot.json"])
     assert not target_matches("spot.yaml", "spot", ["p80_spot.json"])

@@ -49,6 +49,12 @@ def test_a_new_job_tells_all_that_is_promised() -> None:
     assert faults(found) == []
 
 
+def test_the_name_is_the_one_that_was_dropped_whole_and_unchanged() -> None:
+    assert status.document(job(name="spot~2"))["name"] == "spot"
+    assert status.document(job(name="xxx-0badcafe", file="x" * 240 + ".json"))["name"] == "x" * 240
+    assert status.document(job(name="spot.v2", file="spot.v2", form=Form.BUNDLE))["name"] == "spot.v2"
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     "rendering": {
         "state": State.RENDERING, "progress": Progress(percent=42.5, frame=51, frames=120, fps=3.4, stage="rendering"),

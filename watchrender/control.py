@@ -163,9 +163,14 @@ class Control:
             return []
         for name, is_dir in names:
             control = naming.control(name, is_dir=is_dir)
-            if control is not None and control.order is order and is_meant(control.target or "", job):
+            if control is not None and control.order is order and self._is_of(control.target or "", job):
                 found.append(folder / name)
         return found
+
+    def _is_of(self, target: str, job: Job) -> bool:
+        """As orders are understood: who has just this name goes before those whose file has it too."""
+        exact = self._ledger.live_by_key(f"{job.sub}/{target}" if job.sub else target)
+        return is_meant(target, job) if exact is None else exact.id == job.id
 
     # -- the queue ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from watchrender.spool.folders import Folders
 from watchrender.spool.jobfile import JobText
 
 _MOST_FAULTS = 8
+#: So many of `spot`, `spot~2`, `spot~3`… are asked whether a file that is dropped was theirs.
+_MOST_NUMBERS = 100
 _PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
@@ -233,11 +236,16 @@ class Judge:
         """A lone file is a retry if its name and content equal those of the newest over job whose folder lost it."""
         if self._ledger is None or job.begun or job.form is not Form.FILE:
             return None
-        name = naming.parse_name(job.file).name
-        old = self._ledger.newest_over(f"{job.sub}/{name}" if job.sub else name)
-        if old is None or old.file != job.file or old.digest != digest or not old.folder:
-            return None
-        return None if os.path.lexists(self._folders.absolute(old.folder) / old.file) else old.id
+        name = naming.fit(naming.parse_name(job.file).name)
+        same = (
+            old
+            for key in islice(naming.candidates(f"{job.sub}/{name}" if job.sub else name), _MOST_NUMBERS)
+            if (old := self._ledger.newest_over(key)) is not None and old.file == job.file and old.folder
+        )
+        for old in sorted(same, key=lambda old: old.serial, reverse=True):
+            if not os.path.lexists(self._folders.absolute(old.folder) / old.file):
+                return old.id if old.digest == digest else None
+        return None
 
     def _settings_objections(self, merged: Settings, facts: Facts) -> list[Failure]:
         found: list[Failure] = []
@@ -344,6 +352,8 @@ class Judge:
             "priority": value,
             "priority_from": origin,
             "settings_hold": bool(merged.hold),
+            # A release beats the hold that the settings had then, not one that is written into them afterwards.
+            "released": job.released and (job.settings_hold or not merged.hold),
             "scheduled_at": scheduled,
             "max_attempts": retries + 1,
             "tags": tuple(merged.tags or ()),

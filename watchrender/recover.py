@@ -529,7 +529,8 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
     Whoever may write on the share may write such a file, so each value is checked for its type, and names stay bare.
     """
     files = status.get("files")
-    name, sub = status.get("name"), status.get("sub")
+    sub, key = status.get("sub"), status.get("job")
+    name = naming.last_of(key, sub) if isinstance(key, str) and isinstance(sub, str) else None
     if not isinstance(files, dict) or not _is_bare(name) or not isinstance(sub, str) or not _ID.fullmatch(status["id"]):
         return None
     if sub and any(not _is_bare(part) for part in sub.split("/")):
@@ -539,7 +540,7 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
     form = Form(status["form"]) if status.get("form") in set(Form) else Form.FILE
     file = files.get("job") if _is_bare(files.get("job")) else f"{name}.json"
     if form is Form.BUNDLE and file == "bundle":
-        file = str(name)
+        file = str(status["name"] if _is_bare(status.get("name")) else name)
     fields: dict[str, Any] = {
         "id": str(status["id"]),
         "name": name,
@@ -555,6 +556,7 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
         "launches": _number(record.get("launches"), 0, 0, 10**6),
         "interrupted": _number(record.get("interrupted"), 0, 0, 10**6),
         "released": record.get("released") is True,
+        "settings_hold": record.get("settings_hold", record.get("released")) is True,
         "cancel_requested": status.get("cancel_requested") is True,
         "history": tuple(line for line in status.get("history") or () if isinstance(line, dict)),
         **_told_by(

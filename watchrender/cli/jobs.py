@@ -282,12 +282,13 @@ def _log_over_http(client: Any, job: dict[str, Any]) -> _Read:
 def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
     """The log in the job's folder once it is over, else the one that grows on the machine that renders."""
     from watchrender.config import default_state_dir
+    from watchrender.core import naming
 
     growing = default_state_dir(reach.folders.root, reach.config) / "logs" / "jobs" / f"{job['id']}.log"
 
     def read(after: int) -> bytes | None:
         now = reach.find(job["id"] or job["job"])
-        for path in (reach.folders.absolute(now["folder"]) / f"{now['name']}.log", growing):
+        for path in (reach.folders.absolute(now["folder"]) / f"{naming.last_of(now['job'], now['sub'])}.log", growing):
             try:
                 return bytes(path.read_bytes()[after:])
             except OSError:

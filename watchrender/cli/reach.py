@@ -160,7 +160,7 @@ class Reach:
         if verb == "release":
             self._take_hold_marks_away(inbox, job)
         ending = f"p{priority:02d}" if verb == "prioritize" else verb
-        mark = inbox / f"{job['name']}.{ending}"
+        mark = inbox / f"{_last(job)}.{ending}"
         self._mark(mark)
         return self._obeyed(job, mark, verb) if self.beat() is not None else None
 
@@ -170,15 +170,23 @@ class Reach:
             control = naming.control(entry.name, is_dir=entry.is_dir(follow_symlinks=False))
             if control is None or control.order is not naming.Order.HOLD:
                 continue
-            if naming.target_matches(control.target or "", job["name"], files):
+            target = control.target or ""
+            if naming.target_matches(target, _last(job), files) and not self._is_of_another(target, job):
                 _take_away(Path(entry.path))
+
+    def _is_of_another(self, target: str, job: dict[str, Any]) -> bool:
+        """Has another job just this name? Then its mark is not this one's, though the file has the name too."""
+        if naming.fold(target) == naming.fold(_last(job)):
+            return False
+        beside = (other for other in self.jobs() if other["sub"] == job["sub"] and other["state"] not in _OVER)
+        return any(naming.fold(target) == naming.fold(_last(other)) for other in beside)
 
     def _obeyed(self, job: dict[str, Any], mark: Path, verb: str) -> dict[str, Any] | None:
         """Wait until the service has done what lies there. Raises `Refused` with the letter it answered by."""
         letter = mark.with_name(f"{mark.name}.WHY.txt")
         deadline = time.monotonic() + OBEY_SECONDS
         while time.monotonic() < deadline:
-            status = read_status(self.folders.status / job["sub"] / f"{job['name']}{STATUS_SUFFIX}")
+            status = read_status(self.folders.status / job["sub"] / f"{_last(job)}{STATUS_SUFFIX}")
             if verb == "hold":
                 if status is not None and status.get("hold"):
                     return status
@@ -194,7 +202,7 @@ class Reach:
     def _settled(self, job: dict[str, Any], status: dict[str, Any] | None) -> dict[str, Any] | None:
         """The status that tells of the order: status files are written a moment after."""
         deadline = time.monotonic() + 1.0
-        path = self.folders.status / job["sub"] / f"{job['name']}{STATUS_SUFFIX}"
+        path = self.folders.status / job["sub"] / f"{_last(job)}{STATUS_SUFFIX}"
         while status is not None and status.get("updated_at") == job.get("updated_at"):
             if time.monotonic() > deadline:
                 break
@@ -260,14 +268,14 @@ class Reach:
             )
         hidden = self.folders.inbox / f".retry-{uuid.uuid4().hex[:8]}"
         disk.mkdir(hidden)
-        for name in (files.get("job"), files.get("sidecar"), f"{job['name']}{STATUS_SUFFIX}"):
+        for name in (files.get("job"), files.get("sidecar"), f"{_last(job)}{STATUS_SUFFIX}"):
             if name and (source / name).is_dir():
                 disk.copy_tree(source / name, hidden / name)
             elif name and (source / name).is_file():
                 disk.copy(source / name, hidden / name)
         target = next(
             self.folders.inbox / name
-            for name in naming.candidates(f"{job['name']} again")
+            for name in naming.candidates(f"{_last(job)} again")
             if not os.path.lexists(self.folders.inbox / name)
         )
         disk.rename(hidden, target)
@@ -310,7 +318,10 @@ class Reach:
             files = status.get("files") if status is not None else None
             if status is None or not isinstance(files, dict):
                 continue
-            is_it = files.get("job") in (path.name, "bundle" if path.name == status.get("name") else None)
+            is_it = files.get("job") in (
+                path.name,
+                "bundle" if naming.parse_name(path.name, is_dir=True).name == status.get("name") else None,
+            )
             if is_it and (newest is None or changed >= newest[0]):
                 newest = (changed, status)
         return newest[1] if newest else None
@@ -352,6 +363,10 @@ def _in_order(job: dict[str, Any]) -> tuple[Any, ...]:
 def _reversed(stamp: str) -> int:
     digits = "".join(sign for sign in stamp if sign.isdigit())
     return -int(digits or 0)
+
+
+def _last(job: dict[str, Any]) -> str:
+    return naming.last_of(str(job["job"]), str(job["sub"]))
 
 
 def _unseen_status(sub: str, name: str) -> dict[str, Any]:

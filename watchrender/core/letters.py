@@ -78,8 +78,13 @@ def _how(job: Job) -> str:
     what = {Form.FILE: job.file, Form.BUNDLE: "the folder", Form.ZIP: job.file}[job.form] or "the job"
     return (
         f"Drag this whole folder back into the inbox, or drop {what} there again{mended};"
-        f" on the command line: watchrender retry {job.key}"
+        f" on the command line: watchrender retry {_typed(job)}"
     )
+
+
+def _typed(job: Job) -> str:
+    """The job as it may be copied into a shell: a name like `$(reboot)` must not be, its id may."""
+    return job.key if re.fullmatch(r"[\w/.@~+][\w/.@~+-]*", job.key) else job.id
 
 
 def _section(title: str, text: str) -> str:
@@ -138,17 +143,21 @@ def order_denied(file: str, words: str) -> str:
     return f"{file} did nothing: {words}.\n"
 
 
-def no_such_job(file: str, target: str, over: str | None, names: Sequence[str] = ()) -> str:
-    """The letter for an order that names no job."""
+def no_such_job(
+    file: str, target: str, over: Job | None, names: Sequence[str] = (), elsewhere: Sequence[str] = ()
+) -> str:
+    """The letter for an order that names no job. `elsewhere`: the sub-folders where there is one of that name."""
     if over is not None:
-        return (
-            f"{file} did nothing: the job {target} is already {over}.\n\n"
-            f"To render it again, drag its folder back into the inbox, or run: watchrender retry {target}\n"
-        )
+        back = "drag its folder back into the inbox" if over.folder else "drop it into the inbox again"
+        retry = f", or run: watchrender retry {_typed(over)}" if over.folder else "."
+        return f"{file} did nothing: the job {over.key} is already {over.state}.\n\nTo render it again, {back}{retry}\n"
     near = difflib.get_close_matches(target.lower(), by_lower := {name.lower(): name for name in names}, n=1)
-    meant = f" Did you mean {by_lower[near[0]]}?" if near else ""
+    meant = f" Did you mean {by_lower[near[0]]}?" if near and not elsewhere else ""
+    there = " and ".join(f"in {sub}" if sub else "at the top of the inbox" for sub in elsewhere)
+    meant = f" There is one {there}: lay {file} there." if elsewhere else meant
+    nobody = f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}"
     return (
-        f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}\n\n"
+        textwrap.fill(nobody, _WIDTH, break_long_words=False, break_on_hyphens=False) + "\n\n"
         "Write the job's name as it stands in status/ (without .status.json), in the same sub-folder of\n"
         "the inbox that the job was dropped in. `watchrender list` shows all names.\n"
     )

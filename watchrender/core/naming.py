@@ -151,6 +151,11 @@ def fold(key: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", key).casefold())
 
 
+def last_of(key: str, sub: str) -> str:
+    """The last part of a key: how the job's folder is called, and its files without their endings."""
+    return key.removeprefix(f"{sub}/") if sub else key
+
+
 def natural_key(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """A sort key by which `sh2` comes before `sh10`. Total: two different names never compare equal."""
     parts = re.split(r"([0-9]+)", fold(name))
@@ -192,10 +197,12 @@ def control(name: str, *, is_dir: bool = False) -> Control | None:
 
 
 def target_matches(target: str, job_name: str, file_names: Iterable[str]) -> bool:
-    """Does a control file's NAME mean this job? It may be its name, a file's whole name, or that without the suffix."""
+    """Does a control file's NAME mean this job? It may be the last part of its key, a file's whole name, that without
+    the suffix, or that without the mark (`spot` for `p80_spot.json`, also where the key is `spot~2` or was cut)."""
     wanted = fold(target)
     files = tuple(file_names)
-    return wanted in {fold(name) for name in (job_name, *files, *map(stem_of, files))}
+    bare = (parse_name(name).name for name in files)
+    return wanted in {fold(name) for name in (job_name, *files, *map(stem_of, files), *bare)}
 
 
 def sidecar_owner(sidecar: str, jobs: Iterable[tuple[str, bool]]) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from watchrender.core import naming
 from watchrender.core.failure import Code, Kind
 from watchrender.core.job import Form, Job, Progress
 from watchrender.core.states import State
@@ -23,7 +24,7 @@ def document(job: Job, *, position: int | None = None, eta: dict[str, Any] | Non
         "schema": SCHEMA,
         "id": job.id,
         "job": job.key,
-        "name": job.name,
+        "name": full_name(job),
         "sub": job.sub,
         "retry_of": job.retry_of,
         "state": str(job.state),
@@ -62,6 +63,11 @@ def document(job: Job, *, position: int | None = None, eta: dict[str, Any] | Non
     }
 
 
+def full_name(job: Job) -> str:
+    """The name as it was dropped, whole: the key has a `~2` where it was taken, and is cut where it is too long."""
+    return naming.parse_name(job.file, is_dir=job.form is Form.BUNDLE).name if job.file else job.name
+
+
 def progress(job: Job) -> dict[str, Any]:
     """Progress as it is shown: 100 when completed, nothing known before the render."""
     if job.state is State.COMPLETED:
@@ -77,6 +83,7 @@ def _record(job: Job) -> dict[str, Any]:
         "arrival": job.arrival,
         "asked_priority": job.asked_priority,
         "released": job.released,
+        "settings_hold": job.settings_hold,
         "launches": job.launches,
         "interrupted": job.interrupted,
         "digest": job.digest,

@@ -7,6 +7,7 @@ no job becomes a letter. An order never overtakes the file it came with.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from loguru import logger
@@ -24,6 +25,8 @@ from watchrender.spool.inbox import Entry, Inbox, Role
 from watchrender.spool.watcher import look, read
 
 _AGAIN_SECONDS = 2.0
+#: So many jobs of other sub-folders are asked whether an order that names none here may mean them.
+_MOST_ELSEWHERE = 2000
 
 
 class Orders:
@@ -166,6 +169,7 @@ class Orders:
         if not jobs:
             return self._answer_nobody(entry, control.target or "")
         by = f"the control file {entry.name}"
+        denials = []
         for job in jobs:
             try:
                 if control.order is Order.CANCEL:
@@ -175,13 +179,17 @@ class Orders:
                 elif control.priority is not None:
                     self._control.prioritize(job.id, control.priority, by=by)
             except Denied as denied:
-                return letters.order_denied(entry.name, str(denied))
-        return None
+                denials.append(str(denied))
+        return letters.order_denied(entry.name, "; ".join(denials)) if denials else None
 
     def _answer_nobody(self, entry: Entry, target: str) -> str:
-        over = self._ledger.newest_over(f"{entry.sub}/{target}" if entry.sub else target)
+        place = f"{entry.sub}/{target}" if entry.sub else target
+        bare = naming.parse_name(target).name  # the order may name the file
+        over = self._ledger.newest_over(place) or self._ledger.newest_over(f"{place[: -len(target)]}{bare}")
         names = [job.name for job in self._ledger.live_in(entry.sub)]
-        return letters.no_such_job(entry.name, target, None if over is None else str(over.state), names)
+        some = islice(self._ledger.live(), _MOST_ELSEWHERE)
+        subs = sorted({job.sub for job in some if is_meant(target, job)}) if over is None else []
+        return letters.no_such_job(entry.name, target, over, names, subs[:3])
 
     def _remove(self, entry: Entry, now: float) -> None:
         path = self._path(entry)

@@ -569,6 +569,12 @@ def before_name(file: str) -> str:
 
 def read_status(path: Path) -> dict[str, Any] | None:
     """What a status file of ours says, or None: a file on a share may hold anything."""
+    found = read_any_status(path)
+    return found if found is not None and isinstance(found.get("state"), str) else None
+
+
+def read_any_status(path: Path) -> dict[str, Any] | None:
+    """The same of one that somebody brought back, of which no more than the id need be there."""
     try:
         if path.stat().st_size > 4 * 1024 * 1024:
             return None
@@ -577,7 +583,7 @@ def read_status(path: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(found, dict) or not str(found.get("schema", "")).startswith("watchrender.status/"):
         return None
-    return found if isinstance(found.get("id"), str) and isinstance(found.get("state"), str) else None
+    return found if isinstance(found.get("id"), str) else None
 
 
 def final_status(folder: Path, names: list[str]) -> dict[str, Any] | None:

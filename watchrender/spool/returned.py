@@ -13,7 +13,7 @@ from pathlib import Path
 
 from watchrender import disk
 from watchrender.core import naming
-from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, before_name, read_status
+from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, before_name, read_any_status
 
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
 
@@ -30,7 +30,7 @@ class Returned:
 def read(folder: Path) -> Returned | None:
     """Is this folder a returned job? None where no status file of ours, or no job file, is in it."""
     for name in _status_names(folder):
-        status = read_status(folder / name)
+        status = read_any_status(folder / name)
         files = status.get("files") if status is not None else None
         if status is None or not isinstance(files, dict) or not _ID.fullmatch(status["id"]):
             continue
@@ -42,7 +42,9 @@ def read(folder: Path) -> Returned | None:
 
 def is_ours(folder: Path, names: Iterable[str] | None = None) -> bool:
     """Is there a status file of ours in this folder? `names`: the files to ask, where they are known."""
-    return any(read_status(folder / name) is not None for name in (_status_names(folder) if names is None else names))
+    return any(
+        read_any_status(folder / name) is not None for name in (_status_names(folder) if names is None else names)
+    )
 
 
 def _status_names(folder: Path) -> list[str]:
@@ -81,7 +83,9 @@ def unpack(folder: Path, back: Returned, target: Path, *, bundle_name: str) -> s
 
 def go_on(rest: Path) -> str | None:
     """Go on with an `unpack` that was cut off. The id of the job that has come back, or None if `rest` is not ours."""
-    status = next((found for path in rest.glob(f"*{STATUS_SUFFIX}") if (found := read_status(path)) is not None), None)
+    status = next(
+        (found for path in rest.glob(f"*{STATUS_SUFFIX}") if (found := read_any_status(path)) is not None), None
+    )
     if status is None:
         return None
     back, name = read(rest), rest.name.removeprefix(BEFORE)

@@ -2,7 +2,7 @@
 // nobody has written it anew.
 
 import { html, render } from "./html.js";
-import { NO_FILTER, empty, isOver } from "./jobs.js";
+import { NO_FILTER, empty, isOver, lastOf } from "./jobs.js";
 import { clock, duration, moment } from "./words.js";
 import { Page } from "./views.js";
 
@@ -84,9 +84,9 @@ function draw() {
     frozen: busy() && now - loadedAt > RELOAD_MS * 2,
     filter: route().filter,
     route: route(),
-    thumbnail: (job) => beside(job, `${job.name}.thumbnail.jpg`),
-    contact: (job) => (job.state === "completed" ? beside(job, `${job.name}.contact.jpg`) : null),
-    files: (job) => (isOver(job) ? [["The log", `${job.name}.log`], ["Its status file, with the history", `${job.name}.status.json`], ...(job.state === "failed" ? [["What is wrong, and what to do", "WHY.txt"]] : [])].map(([words, name]) => [words, beside(job, name)]) : []),
+    thumbnail: (job) => beside(job, `${lastOf(job)}.thumbnail.jpg`),
+    contact: (job) => (job.state === "completed" ? beside(job, `${lastOf(job)}.contact.jpg`) : null),
+    files: (job) => (isOver(job) ? [["The log", `${lastOf(job)}.log`], ["Its status file, with the history", `${lastOf(job)}.status.json`], ...(job.state === "failed" ? [["What is wrong, and what to do", "WHY.txt"]] : [])].map(([words, name]) => [words, beside(job, name)]) : []),
     output: (job, number) => {
       const { path } = job.outputs[number];
       return /^([a-z]:|[\\/])/i.test(path) ? null : beside(job, path);

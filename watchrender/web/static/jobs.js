@@ -8,6 +8,11 @@ export function empty() {
   return { service: null, counts: {}, total: null, jobs: new Map(), etas: new Map(), more: null };
 }
 
+// The last part of the key: `name` is as it was dropped, and two jobs may have been dropped under one.
+export function lastOf(job) {
+  return job.sub ? job.job.slice(job.sub.length + 1) : job.job;
+}
+
 export function isOver(job) {
   return OVER.includes(job.state);
 }

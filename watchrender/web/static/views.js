@@ -5,7 +5,7 @@
 
 import { html, useEffect, useRef, useState } from "./html.js";
 import { ago, band, bytes, clock, duration, exact, expected, moment, percent, plural, took } from "./words.js";
-import { OVER, STATES, allowed, isFiltered, isOver, lists, values } from "./jobs.js";
+import { OVER, STATES, allowed, isFiltered, isOver, lastOf, lists, values } from "./jobs.js";
 
 const SHOWN_AT_FIRST = 100;
 
@@ -254,7 +254,7 @@ function selectUpTo(box, page) {
 // -- one job in a list ---------------------------------------------------------------------------------------
 
 function Name({ job }) {
-  return html`<a class="name" href=${`#/job/${job.id}`}>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${job.name}</a>`;
+  return html`<a class="name" href=${`#/job/${job.id}`}>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${lastOf(job)}</a>`;
 }
 
 function What({ job }) {
@@ -520,7 +520,7 @@ function JobPage({ page, id, job }) {
     <p class="back"><a href="#/">← All jobs</a></p>
     <article class="panel whole" aria-labelledby="job">
       <div class="line">
-        <h2 id="job"><span>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${job.name}</span> <span class=${`state ${job.state}`}>${job.state}</span></h2>
+        <h2 id="job"><span>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${lastOf(job)}</span> <span class=${`state ${job.state}`}>${job.state}</span></h2>
         ${page.act && html`<div class="buttons" role="group" aria-label="This job">
           ${orders.includes("hold") && html`<button onClick=${() => page.act.one("hold", job)}>Hold</button>`}
           ${orders.includes("release") && html`<button onClick=${() => page.act.one("release", job)}>Release</button>`}
