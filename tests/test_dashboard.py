@@ -52,7 +52,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     found = context.new_page()
     found.faults = []
     found.on("pageerror", lambda error: found.faults.append(str(error)))
@@ -69,7 +69,7 @@ def _goto(page: Any, line: Line) -> None:
 
 def _open(page: Any, line: Line) -> None:
     _goto(page, line)
-    page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+    page.get_by_role("status").filter(has_text="running").wait_for()
 
 
 def test_progress_is_seen_moving_and_the_film_plays_in_the_page(line: Line, page: Any) -> None:
@@ -181,7 +181,7 @@ def test_the_plot_of_the_day_tells_what_ends_as_it_ends(line: Line, page: Any) -
         _open(page, line)
         page.get_by_role("img", name="The last 24 hours: 0 completed").wait_for()
         line.drop("spot.json")
-        page.get_by_role("img", name="The last 24 hours: 1 completed").wait_for(timeout=20_000)
+        page.get_by_role("img", name="The last 24 hours: 1 completed").wait_for()
 
 
 def test_more_of_a_long_queue_and_of_what_is_over_is_fetched(line: Line, page: Any) -> None:
@@ -259,9 +259,9 @@ def test_where_websockets_are_cut_the_page_follows_the_events(line: Line, page: 
     page.route_web_socket("**/ws*", lambda socket: socket.close())
     with serving(line):
         _goto(page, line)
-        page.get_by_role("status").filter(has_text="running").wait_for(timeout=20_000)
+        page.get_by_role("status").filter(has_text="running").wait_for()
         line.drop("spot.json")
-        page.get_by_role("link", name="spot").first.wait_for(timeout=20_000)
+        page.get_by_role("link", name="spot").first.wait_for()
 
 
 def test_a_failed_job_shows_reason_and_cure_and_its_own_page(line: Line, page: Any) -> None:
@@ -285,7 +285,7 @@ def test_the_page_reconnects_by_itself_and_says_when_it_is_stale(line: Line, pag
 
     with serving(line):
         line.drop("spot.json")
-        page.get_by_role("link", name="spot").first.wait_for(timeout=20_000)
+        page.get_by_role("link", name="spot").first.wait_for()
         until(lambda: page.get_by_role("alert").count() == 0)
 
 
@@ -306,9 +306,9 @@ def test_a_token_is_asked_for_once(tmp_path: Path, page: Any) -> None:
         page.get_by_role("alert").filter(has_text="not the token").wait_for()
         page.get_by_label("Token of this server").fill("let-me-in-please")
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+        page.get_by_role("status").filter(has_text="running").wait_for()
         page.reload()
-        page.get_by_role("status").filter(has_text="running").wait_for(timeout=10_000)
+        page.get_by_role("status").filter(has_text="running").wait_for()
 
 
 def test_the_folders_page_needs_no_server_and_says_when_it_is_stale(line: Line, page: Any) -> None:
@@ -439,6 +439,14 @@ def test_axe_finds_nothing_and_it_fits_a_phone(
             IMAGES.mkdir(exist_ok=True)
             page.screenshot(path=IMAGES / f"{name}.png")
         faults = _faults(page, axe)
+        page.get_by_role("checkbox", name="Select spot", exact=True).check()
+        page.get_by_label("Search").fill("t")
+        if width > 400:
+            page.get_by_text("Keyboard", exact=True).click()
+        line.mark("_PAUSE")
+        page.get_by_text("The queue is paused").wait_for()
+        faults += _faults(page, axe)
+        page.get_by_role("button", name="Show all").click()
         page.get_by_role("button", name="Cancel teaser").click()
         page.get_by_role("dialog").wait_for()
         faults += _faults(page, axe)
@@ -446,6 +454,11 @@ def test_axe_finds_nothing_and_it_fits_a_phone(
         page.get_by_role("link", name="title").first.click()
         page.get_by_role("heading", name="What happened, and why").wait_for()
         faults += _faults(page, axe)
+        for job in ("credits", "spot"):
+            page.get_by_role("link", name="All jobs").click()
+            page.get_by_role("link", name=job, exact=True).first.click()
+            page.get_by_role("heading", name="The job itself").wait_for()
+            faults += _faults(page, axe)
         page.goto((line.root / "status" / "index.html").as_uri())
         page.get_by_role("heading", name="Queue").wait_for()
         faults += _faults(page, axe)

@@ -74,7 +74,7 @@ function Banners({ page }) {
   const service = page.state.service ?? {};
   const waiting = service.waiting ?? [];
   return html`
-    <div class="banners">
+    <section class="banners" aria-label="What needs a look">
       ${page.stale && html`<div class="banner bad" role="alert"><strong>This page is out of date.</strong> ${page.stale}</div>`}
       ${page.frozen && html`<div class="banner info">Not brought up to date while a film is open or something is typed.</div>`}
       ${waiting.map(
@@ -90,7 +90,7 @@ function Banners({ page }) {
           <span>${notice.text}</span> <button class="plain" onClick=${() => page.act.dismiss(notice.id)} aria-label=${`Dismiss: ${notice.text}`}>Dismiss</button>
         </div>`,
       )}
-    </div>
+    </section>
   `;
 }
 
