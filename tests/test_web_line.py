@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,24 @@ def test_a_job_dropped_over_http_is_a_drop_like_any_other(line: Line) -> None:
 
         (line.root / "done/clientA/spot/spot.mp4").unlink()
         assert client.get(f"/api/v1/jobs/{status['id']}/outputs/0").status_code == 410
+
+
+def test_one_key_from_many_at_once_is_one_job(line: Line) -> None:
+    body = {"name": "spot", "job": line.job(), "settings": {"hold": True}}
+    with serving(line), _client(line) as client, ThreadPoolExecutor(12) as senders:
+
+        def send(number: int) -> tuple[int, Any]:
+            key = "mine" if number % 2 else "yours"
+            answer = client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": key})
+            return answer.status_code, answer.json().get("id")
+
+        answers = list(senders.map(send, range(24)))
+        for found in {found for _, found in answers}:
+            until(lambda found=found: client.get(f"/api/v1/jobs/{found}").json()["state"] == "queued")
+
+    assert {code for code, _ in answers} == {202}
+    assert len({found for _, found in answers}) == 2
+    assert line.files("inbox") == ["spot.json", "spot~2.json"]
 
 
 def test_orders_change_a_job_or_are_refused_with_409(line: Line) -> None:
