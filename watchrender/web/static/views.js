@@ -276,7 +276,7 @@ function Pace({ page, job }) {
     ["Frame", found.frame != null && html`<span class="frame">${found.frame}</span>${found.frames != null && html` <span class="quiet">of ${found.frames}</span>`}`],
     ["Speed", found.fps != null && `${found.fps.toFixed(1)} frames/s`],
     ["Left", done != null && duration((done - page.now) / 1000)],
-    ["Done", done != null ? expected(job.eta, page.now) : html`<span class="quiet">${expected(job.eta, page.now)}</span>`],
+    ["Done", done != null ? html`${clock(job.eta.done_at, page.now)}<span class="band">${band(job.eta, page.now)}</span>` : html`<span class="quiet">${expected(job.eta, page.now)}</span>`],
     ["Running for", took(job.started_at, null, page.now)],
     ["Try", job.attempt > 1 && html`<span class="warn">${job.attempt} of ${job.max_attempts}</span>`],
   ];
