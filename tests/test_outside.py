@@ -154,8 +154,24 @@ def test_an_order_in_the_wrong_folder_is_told_where_its_job_is(waiting: Outside)
 
     letter = waiting.root / "inbox/wrong/lost.cancel.WHY.txt"
     until(letter.exists, 60)
-    until(lambda: "in wrong/show: lay lost.cancel there" in " ".join(letter.read_text().split()), 60)
+    until(lambda: "There is one in wrong/show: lay lost.cancel there." in letter.read_text(), 60)
     assert waiting.status("wrong/show/lost")["state"] == "queued"
+
+
+def test_a_mark_that_came_with_its_job_holds_it_from_the_first_moment(rendering: Outside) -> None:
+    keys = [f"together{number}/spot" for number in range(8)]
+    for key in keys:
+        sub = key.partition("/")[0]
+        hidden = rendering.root / f".{sub}"
+        hidden.mkdir()
+        (hidden / "spot.hold").touch()
+        (hidden / "spot.json").write_text(json.dumps(rendering.job(rendering.spot)))
+        hidden.rename(rendering.root / "inbox" / sub)
+
+    for key in keys:
+        found = rendering.becomes(key, hold=True)
+        assert (found["state"], found["attempt"]) in (("pending", 0), ("validating", 0), ("queued", 0))
+        assert rendering.wait(key, "queued", "completed")["state"] == "queued"
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

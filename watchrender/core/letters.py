@@ -152,12 +152,12 @@ def no_such_job(
         retry = f", or run: watchrender retry {_typed(over)}" if over.folder else "."
         return f"{file} did nothing: the job {over.key} is already {over.state}.\n\nTo render it again, {back}{retry}\n"
     near = difflib.get_close_matches(target.lower(), by_lower := {name.lower(): name for name in names}, n=1)
-    meant = f" Did you mean {by_lower[near[0]]}?" if near and not elsewhere else ""
-    there = " and ".join(f"in {sub}" if sub else "at the top of the inbox" for sub in elsewhere)
-    meant = f" There is one {there}: lay {file} there." if elsewhere else meant
-    nobody = f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}"
+    meant = f" Did you mean {by_lower[near[0]]}?" if near else ""
+    if elsewhere:
+        there = " and ".join(f"in {sub}" if sub else "at the top of the inbox" for sub in elsewhere)
+        meant = f"\nThere is one {there}: lay {file} there."
     return (
-        textwrap.fill(nobody, _WIDTH, break_long_words=False, break_on_hyphens=False) + "\n\n"
+        f"{file} did nothing: there is no job called {target} here that waits or renders.{meant}\n\n"
         "Write the job's name as it stands in status/ (without .status.json), in the same sub-folder of\n"
         "the inbox that the job was dropped in. `watchrender list` shows all names.\n"
     )

@@ -186,6 +186,8 @@ class Intake:
         fresh = self._compare(listing, now)
         self._arrivals.arrive(fresh, now)
         self._look_around(now)
+        if self._inbox.controls or self._orders.marked:
+            self._orders.marks()  # before anything is accepted: a mark that came with its job must not be late
         self._settle(now)
         for entry, job, failure in self._sidecars.turn(now):
             self._admission.reject(entry, job, failure)
