@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.turns import Hand
-from watchrender.control import Denied
-from watchrender.core.job import Progress
-from watchrender.core.states import State
+from watchrender.control import Control, Denied
+from watchrender.core.job import Job, Progress
+from watchrender.core.states import Event, State
 
 
 @pytest.fixture
@@ -35,6 +36,31 @@ def test_a_running_job_is_asked_to_end(hand: Hand) -> None:
     job = hand.control.cancel(hand.start("spot").id, by="a test")
 
     assert (job.state, job.cancel_requested) == (State.RENDERING, True)
+
+
+def test_a_job_cannot_start_between_the_look_and_the_record(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, look, seen = hand.job("spot"), Control._why_not, []
+
+    def start() -> None:
+        try:
+            hand.ledger.apply(job.id, Event.START, "its turn has come")
+            seen.append("started")
+        except KeyError:  # a job that is over
+            seen.append("too late")
+
+    worker = threading.Thread(target=start)
+
+    def look_slowly(found: Job) -> str | None:
+        worker.start()
+        worker.join(0.3)  # as long as it takes where nothing stops it
+        return look(found)
+
+    monkeypatch.setattr(Control, "_why_not", staticmethod(look_slowly))
+
+    cancelled = hand.control.cancel(job.id, by="a test")
+    worker.join()
+
+    assert (cancelled.state, seen) == (State.CANCELLED, ["too late"])
 
 
 def test_a_film_being_delivered_is_not_cancelled(hand: Hand) -> None:

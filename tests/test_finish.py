@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -337,6 +339,55 @@ def test_a_delivery_that_was_cut_off_at_any_step_is_completed_by_the_next(tmp_pa
     assert sorted(path.name for path in target.parent.iterdir()) == ["film.mp4", "film.status.json"]
     assert target.read_bytes() == FILM.read_bytes()
     assert not (folder / "spot.mp4").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked to be cut off")
+@pytest.mark.parametrize("there", [None, 2, 9])
+def test_a_delivery_of_frames_that_is_cut_off_at_any_effect_is_completed_by_the_next(
+    tmp_path: Path, there: int | None
+) -> None:
+    """`there`: so many frames of an older film at that place, which the new one replaces."""
+    passed = tmp_path / "points"
+    cut_at = ["none of these"]
+    for number in itertools.count():
+        folder, target = tmp_path / f"{number}" / "job", tmp_path / f"{number}" / "deliver" / "film"
+        entry = {"from": "frames/spot_[0-4].png", "to": str(target), "replace": there is not None}
+        frames(folder / "frames", 5, "new")
+        (folder / "spot.status.json").write_text("{}")
+        if there is not None:
+            frames(target, there, "new" if there == 9 else "old")  # those of the older one may be the same
+        _cut(lambda folder=folder, entry=entry: deliver_elsewhere(folder, [entry]), passed, cut_at[number])
+        if number == 0:
+            cut_at += passed.read_text(encoding="utf-8").splitlines()
+            continue
+
+        disk.sweep_beside(target.with_suffix(".status.json"))  # as every start does
+        deliver_elsewhere(folder, [entry])
+
+        assert sorted(path.name for path in target.iterdir()) == [f"spot_{frame}.png" for frame in range(5)], cut_at
+        assert {path.read_text()[:3] for path in target.iterdir()} == {"new"}
+        assert sorted(path.name for path in target.parent.iterdir()) == ["film", "film.status.json"]
+        left = {path.name for path in folder.iterdir()} - {".attempt-delivered"}  # which every start removes
+        assert left == {"spot.status.json"}, cut_at[number]
+        if number == len(cut_at) - 1:
+            break
+    assert len(cut_at) > 20
+
+
+def frames(folder: Path, count: int, age: str) -> None:
+    folder.mkdir(parents=True)
+    for frame in range(count):
+        (folder / f"spot_{frame}.png").write_text(f"{age} frame {frame}")
+
+
+def _cut(what: Callable[[], None], passed: Path, point: str) -> None:
+    """Do it in a process of its own, which ends at this point."""
+    pid = os.fork()
+    if pid == 0:
+        disk.listen_to({"WATCHRENDER_POINTS": str(passed), "WATCHRENDER_DIE_AT": point})
+        what()
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def test_a_place_with_another_film_refuses(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.line import until
 from watchrender.closing import Closer
 from watchrender.config import load
 from watchrender.core import status
@@ -23,6 +24,10 @@ from watchrender.ledger.ledger import Ledger, utc_now
 from watchrender.recover import HISTORY_SERIALS, Recovery, delivery_check, import_history
 from watchrender.render.footage import Footage
 from watchrender.spool.folders import Folders, read_status
+
+
+class Clock:
+    now = 1000.0
 
 
 class House:
@@ -40,7 +45,10 @@ class House:
         self._build()
 
     def _build(self) -> None:
-        self.closer = Closer(folders=self.folders, ledger=self.ledger, log_of=lambda _job: b"the log\n")
+        self.clock = Clock()
+        self.closer = Closer(
+            folders=self.folders, ledger=self.ledger, log_of=lambda _job: b"the log\n", clock=lambda: self.clock.now
+        )
         self.judge = Judge(
             config=self.config,
             folders=self.folders,
@@ -59,7 +67,7 @@ class House:
         self.ledger = Ledger(self.home / "state" / "ledger")
         self._build()
 
-    def recover(self, *, rebooted: bool = False, is_new: bool = False) -> Recovery:
+    def recover(self, *, rebooted: bool = False, is_new: bool = False, shown_since: str = "9999") -> Recovery:
         recovery = Recovery(
             folders=self.folders,
             ledger=self.ledger,
@@ -69,6 +77,7 @@ class House:
             rebooted=rebooted,
             is_new=is_new,
             max_attempts=4,
+            shown_since=shown_since,
         )
         recovery.run()
         return recovery
@@ -301,6 +310,168 @@ def test_what_is_left_of_an_original_after_its_record_is_removed(house: House) -
 
     assert recovery.repaired == [(job.id, Repair.CLEAR)]
     assert house.files("active") == []
+
+
+def a_drag(house: House, folder: str, content: str = "the job of a person") -> Job:
+    """A job that failed, and its folder in active/, where a person has put it."""
+    job = house.job("spot", "failed/spot", State.FAILED)
+    house.write(f"{folder}/spot.json", content)
+    house.final(job, folder, State.FAILED)
+    return job
+
+
+@pytest.mark.parametrize("failed", ["moved", "copied and edited"])
+def test_a_failed_job_that_a_person_has_put_into_active_is_put_back_and_not_removed(house: House, failed: str) -> None:
+    job = a_drag(house, "active/spot")
+    if failed == "moved":
+        shutil.rmtree(house.root / "failed" / "spot")
+
+    house.recover()
+
+    folder = "failed/spot" if failed == "moved" else "failed/spot~2"
+    assert house.now(job).folder == folder
+    assert house.said(f"{folder}/spot.status.json")["folder"] == folder
+    assert (house.root / folder / "spot.json").read_text() == "the job of a person"
+    assert house.files("active") == []
+    assert [found.state for found in (*house.ledger.live(), *house.ledger.over())] == [State.FAILED]
+
+
+def test_such_a_folder_is_put_back_too_where_the_record_is_lost(house: House) -> None:
+    job = a_drag(house, "active/spot")
+    shutil.rmtree(house.root / "failed")
+    house.folders.prepare()
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert (house.now(job).state, house.now(job).folder) == (State.FAILED, "failed/spot")
+    assert (house.root / "failed" / "spot" / "spot.json").read_text() == "the job of a person"
+
+
+@pytest.mark.parametrize("known", ["known", "lost"])
+def test_the_final_status_of_another_job_decides_nothing(house: House, known: str) -> None:
+    job = house.job("spot", "active/spot", State.RENDERING)
+    other = house.job("other", "failed/other", State.FAILED)
+    house.final(other, "failed/other", State.FAILED)
+    house.final(other, "active/spot", State.FAILED)
+    house.status(job)
+
+    if known == "lost":
+        house.lose_record()
+    house.recover(is_new=known == "lost")
+
+    assert (house.now(job).state, house.now(job).folder) == (State.QUEUED, "active/spot")
+    assert house.files("active") == ["spot/spot.json"]
+    assert "failed/other/other.json" in house.files()
+
+
+def test_a_copy_of_a_decided_end_that_somebody_has_made_is_not_the_jobs_end(house: House) -> None:
+    job = house.job("spot", "active/spot", State.RENDERING)
+    house.write("active/spot~2/spot.json", "an older spot")
+    house.final(job, "active/spot~2", State.FAILED)
+
+    house.recover()
+
+    assert (house.now(job).state, house.now(job).folder) == (State.QUEUED, "active/spot")
+    assert (house.root / "active" / "spot~2" / "spot.json").read_text() == "an older spot"
+
+
+def test_an_original_with_more_in_it_than_its_copy_is_not_removed(house: House) -> None:
+    job = house.job("spot", "active/spot", State.RENDERING)
+    house.final(job, "active/spot", State.COMPLETED)
+    shutil.copytree(house.root / "active" / "spot", house.root / "done" / "spot")
+    house.write("active/spot/spot.json", "saved by somebody since")
+
+    house.recover()
+
+    assert house.now(job).state is State.COMPLETED
+    kept = house.now(job).folder
+    assert kept == "done/spot~2"
+    assert (house.root / kept / "spot.json").read_text() == "saved by somebody since"
+
+
+def test_a_waiting_job_keeps_nothing_that_a_lost_record_did_not_know_of(house: House) -> None:
+    job = house.job("spot", "active/spot", State.RENDERING)
+    house.status(job)
+    house.write("active/spot/spot.mp4", "a film that was not judged")
+    house.write("active/spot/.attempt-1/half.mp4")
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert house.now(job).state is State.QUEUED
+    assert house.files("active") == ["spot/spot.json"]
+
+
+def test_a_begun_job_whose_folder_is_gone_has_failed_without_a_record_too(house: House) -> None:
+    job = house.job("spot", "active/clientA/spot", State.RENDERING, sub="clientA")
+    house.status(job)
+    shutil.rmtree(house.root / "active" / "clientA")
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert (house.now(job).state, house.now(job).folder) == (State.FAILED, "failed/clientA/spot")
+    assert "somebody moved or deleted it" in (house.now(job).error or {})["message"]
+
+
+def test_a_folder_in_active_that_was_emptied_ends_its_job(house: House) -> None:
+    job = house.job("spot", "active/spot", State.QUEUED, sidecar="spot.yaml")
+    house.write("active/spot/spot.yaml", "tags: [x]\n")
+    os.unlink(house.root / "active" / "spot" / "spot.json")
+
+    house.recover()
+
+    assert (house.now(job).state, house.now(job).folder) == (State.FAILED, "failed/spot")
+    assert "failed/spot/spot.yaml" in house.files()
+    assert house.files("active") == []
+
+
+def for_elsewhere(house: House, target: Path, name: str = "spot.mp4") -> Job:
+    """A job whose end is decided, and whose film is to go there."""
+    job = house.job("spot", "active/spot", State.RENDERING)
+    delivery = {"from": name, "to": str(target), "shown": str(target), "replace": False}
+    output = {"path": str(target), "bytes": 6, "sha256": None}
+    house.final(job, "active/spot", State.COMPLETED, record={"deliveries": [delivery]}, outputs=[output])
+    return job
+
+
+def test_a_place_elsewhere_that_goes_on_refusing_keeps_the_film_in_its_folder_and_says_so(house: House) -> None:
+    target = house.root / "films" / "spot.mp4"
+    job = for_elsewhere(house, target)
+    house.write("active/spot/spot.mp4", "a film")
+    house.write("films/spot.mp4", "somebody's")
+
+    house.recover()
+    assert not house.now(job).over
+    for _ in range(3):
+        house.clock.now += 30
+        house.closer.turn()
+        until(lambda: not house.closer.busy())
+
+    found = house.now(job)
+    assert (found.state, found.folder, found.outputs[0]["path"]) == (State.COMPLETED, "done/spot", "spot.mp4")
+    assert "could not be delivered" in found.warnings[-1] and str(target) in found.warnings[-1]
+    said = house.said("done/spot/spot.status.json")
+    assert (said["outputs"], said["warnings"]) == (list(found.outputs), list(found.warnings))
+    assert (house.root / "done/spot/spot.mp4").read_text() == "a film"
+    assert house.files("films") == ["spot.mp4"]
+    assert target.read_text() == "somebody's"
+    assert not house.closer.pending()
+
+
+def test_a_place_elsewhere_that_is_not_allowed_any_more_keeps_the_film_here_too(house: House, tmp_path: Path) -> None:
+    target = tmp_path / "outside" / "spot.mp4"
+    job = for_elsewhere(house, target)
+    house.write("active/spot/spot.mp4", "a film")
+
+    house.recover()
+
+    found = house.now(job)
+    assert (found.state, found.outputs[0]["path"]) == (State.COMPLETED, "spot.mp4")
+    assert "policy.roots" in found.warnings[-1]
+    assert (house.root / "done/spot/spot.mp4").read_text() == "a film"
+    assert not target.parent.exists()
 
 
 @pytest.mark.parametrize("recorded", [State.QUEUED, State.RENDERING])
@@ -670,3 +841,14 @@ def test_status_files_that_say_what_was_are_named(house: House) -> None:
 
     assert [found.id for found in recovery.outdated] == [job.id]
     assert recovery.orphans == [("unknown", "2026")]
+
+
+def test_jobs_that_have_ended_of_late_and_of_which_status_says_nothing_are_named(house: House) -> None:
+    for name, day in (("old", "01"), ("late", "03"), ("again", "03")):
+        house.job(name, f"failed/{name}", State.FAILED, lies=False, finished_at=f"2026-11-{day}T00:00:00Z")
+    again = house.job("again", "failed/again~2", State.FAILED, lies=False, finished_at="2026-11-04T00:00:00Z")
+    house.status(again)
+
+    recovery = house.recover(shown_since="2026-11-02T00:00:00Z")
+
+    assert [found.key for found in recovery.outdated] == ["late"]

@@ -166,6 +166,10 @@ class Closer:
     def pending(self) -> bool:
         return bool(self._waiting)
 
+    def busy(self) -> bool:
+        """Is something of it being done at this moment?"""
+        return bool(self._running)
+
     def turn(self) -> None:
         """Try again what is due. Never long: a copy is made in a thread of its own."""
         for job_id in list(self._waiting):

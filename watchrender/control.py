@@ -41,19 +41,34 @@ class Control:
 
     def cancel(self, job_id: str, *, by: str, superseded_by: str | None = None, why: str | None = None) -> Job:
         """Cancel a job. A waiting one is cancelled at once; a running one is asked to end (`cancel_requested`)."""
-        job = self._job(job_id)
+        self._job(job_id)
+        with self._ledger.together():  # it must not start, or end, between the look and the record
+            job = self._job(job_id)
+            denied = self._why_not(job)
+            if denied is None:
+                job = self._cancelled(job, why or f"cancelled by {by}", superseded_by)
+        if denied is not None:
+            raise Denied(denied)
         if job.over:
-            raise Denied(f"{job.key} is already {job.state}; there is nothing to cancel")
-        reason = why or f"cancelled by {by}"
-        if job.state is State.RENDERING:
-            if job.progress is not None and job.progress.stage == "delivering":
-                raise Denied(f"the film of {job.key} is finished and being delivered; it can no longer be cancelled")
-            job = self._ledger.note(
-                job.id, f"{reason}: the render is being ended", cancel_requested=True, superseded_by=superseded_by
-            )
+            self._look()
+        else:
             self._gate.wake.set()
-            return job
-        job = self._ledger.apply(
+        return job
+
+    @staticmethod
+    def _why_not(job: Job) -> str | None:
+        """Why it cannot be cancelled any more."""
+        if job.over:
+            return f"{job.key} is already {job.state}; there is nothing to cancel"
+        if job.state is State.RENDERING and job.progress is not None and job.progress.stage == "delivering":
+            return f"the film of {job.key} is finished and being delivered; it can no longer be cancelled"
+        return None
+
+    def _cancelled(self, job: Job, reason: str, superseded_by: str | None) -> Job:
+        if job.state is State.RENDERING:
+            words = f"{reason}: the render is being ended"
+            return self._ledger.note(job.id, words, cancel_requested=True, superseded_by=superseded_by)
+        return self._ledger.apply(
             job.id,
             Event.CANCEL,
             reason,
@@ -61,8 +76,6 @@ class Control:
             superseded_by=superseded_by,
             waiting_for=(),
         )
-        self._look()
-        return job
 
     def retry(self, job_id: str, *, by: str) -> str:
         """Drop the files of a job that is over into the inbox again, as a new job. Returns the name dropped.

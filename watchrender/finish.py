@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePath
@@ -34,7 +35,7 @@ from watchrender.prepare import Attempted, Places, Prepared
 from watchrender.render import outputs, probe, verdict
 from watchrender.render.outputs import Kind, Output
 from watchrender.render.verdict import Ended, Exit, Expect, Rule, Verify
-from watchrender.spool.folders import STATUS_SUFFIX, Busy, Folders
+from watchrender.spool.folders import ATTEMPT, STATUS_SUFFIX, Busy, Folders
 from watchrender.spool.statusfile import to_json
 
 #: A target elsewhere that refuses for this long keeps nobody waiting: the film stays in done/, and says so.
@@ -386,18 +387,17 @@ class Finisher:
         return final
 
     def _keep_here(self, delivery: Delivery, folder: Path, final: Job, error: OSError) -> Job:
-        here = {str(found["shown"]): found for found in delivery.elsewhere if _is_here(folder, found["from"])}
-        described = tuple(
-            entry | {"path": here[entry["path"]]["from"]} if entry["path"] in here else entry
-            for entry in delivery.described or ()
+        kept = keep_here(folder, delivery.elsewhere, delivery.described or (), error)
+        delivery.elsewhere, delivery.described = kept.deliveries, list(kept.outputs)
+        for said in kept.warnings:
+            logger.warning("{}: {}", final.key, said)
+        final = replace(
+            final,
+            outputs=kept.outputs,
+            deliveries=kept.deliveries,
+            warnings=(*final.warnings, *kept.warnings),
         )
-        said = f"could not be delivered to {', '.join(here)} ({error.strerror or error}); the film is in this folder"
-        delivery.elsewhere = tuple(found for found in delivery.elsewhere if found["shown"] not in here)
-        delivery.described = list(described)
-        logger.warning("{}: {}", final.key, said)
-        final = replace(final, outputs=described, deliveries=delivery.elsewhere, warnings=(*final.warnings, said))
-        for found in delivery.elsewhere:
-            _write_beside(Path(found["to"]), to_json(status.document(final)))
+        tell_beside(kept.deliveries, to_json(status.document(final)))
         return final
 
     # -- what an attempt leaves -----------------------------------------------------------------------------
@@ -468,13 +468,53 @@ def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
             _write_beside(Path(found["to"]), said.read_bytes())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What is to be told of a job whose films could not all be delivered elsewhere."""
+
+    outputs: tuple[dict[str, Any], ...]
+    deliveries: tuple[dict[str, Any], ...]  # those that are where they should be
+    warnings: tuple[str, ...]
+
+
+def keep_here(
+    folder: Path, deliveries: Iterable[dict[str, Any]], told: Iterable[dict[str, Any]], why: OSError | str
+) -> Kept:
+    """Give up delivering elsewhere: what has not arrived stays in its folder, and the outputs say so. A place that is
+    not allowed (`why` in words) is not even looked at."""
+    known = tuple(deliveries)
+    refused = [found for found in known if isinstance(why, str) or not _has_arrived(folder, found)]
+    here = {str(found.get("shown")): str(found["from"]) for found in refused}
+    for found in refused if isinstance(why, OSError) else ():
+        with suppress(OSError):  # a place that refuses may do so for what is left of a copy, too
+            hidden = _hidden(Path(found["to"]))
+            disk.remove_tree(hidden) if hidden.is_dir() else disk.remove(hidden)
+    outputs = tuple(entry | {"path": here[entry["path"]]} if entry.get("path") in here else entry for entry in told)
+    reason = why if isinstance(why, str) else str(why.strerror or why)
+    said = f"could not be delivered to {', '.join(here)} ({reason}); the film is in this folder"
+    return Kept(
+        outputs=outputs,
+        deliveries=tuple(found for found in known if found.get("shown") not in here),
+        warnings=(said,) if here else (),
+    )
+
+
+def _has_arrived(folder: Path, delivery: dict[str, Any]) -> bool:
+    source, target = folder / PurePath(delivery["from"]), Path(delivery["to"])
+    if _is_sequence(source):
+        return not source.parent.is_dir() or _same_frames(source.parent, target)
+    return not source.exists() or _same_content(source, target)
+
+
+def tell_beside(deliveries: Iterable[dict[str, Any]], said: bytes) -> None:
+    """The final status once more beside films that were delivered elsewhere. A place that refuses has had its time."""
+    for found in deliveries:
+        with suppress(OSError):
+            _write_beside(Path(found["to"]), said)
+
+
 def _is_sequence(source: Path) -> bool:
     return "[" in source.name and not source.exists()
-
-
-def _is_here(folder: Path, name: str) -> bool:
-    source = folder / PurePath(name)
-    return source.parent.is_dir() if _is_sequence(source) else source.exists()
 
 
 def _deliver_file(source: Path, target: Path, *, replace_it: bool) -> None:
@@ -506,18 +546,32 @@ def _same_content(source: Path, target: Path) -> bool:
 def _deliver_sequence(source: Path, target: Path, *, replace_it: bool) -> None:
     if not source.is_dir():
         return
-    disk.mkdirs(target.parent)
-    hidden = _hidden(target)
-    disk.remove_tree(hidden)
-    disk.copy_tree(source, hidden)
     old = target.with_name(f".{target.name[:100]}.watchrender-old")
-    if replace_it and target.is_dir():
-        disk.remove_tree(old)
-        disk.rename(target, old)
-    disk.rename(hidden, target)
-    disk.flush_folder(target.parent)
-    disk.remove_tree(source)
+    if not _same_frames(source, target):
+        hidden = _hidden(target)
+        disk.mkdirs(target.parent)
+        disk.remove_tree(hidden)
+        disk.copy_tree(source, hidden)
+        if replace_it and target.is_dir():
+            disk.remove_tree(old)
+            disk.rename(target, old)
+        disk.rename(hidden, target)
+        disk.flush_folder(target.parent)
     disk.remove_tree(old)
+    # At once, before it is removed bit by bit: what a cut leaves of it must not be taken for the frames.
+    delivered = source.with_name(f"{ATTEMPT}delivered")
+    disk.remove_tree(delivered)
+    disk.rename(source, delivered)
+    disk.remove_tree(delivered)
+
+
+def _same_frames(source: Path, target: Path) -> bool:
+    """Is this folder of frames there, whole, and nothing else?"""
+    try:
+        names = {entry.name for entry in os.scandir(target) if not entry.name.startswith(".")}
+        return names == set(os.listdir(source)) and all(_same_content(source / name, target / name) for name in names)
+    except OSError:
+        return False
 
 
 def _write_beside(target: Path, said: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 from typing import Any
@@ -24,17 +25,19 @@ from watchrender.core.job import Form, Job
 from watchrender.core.policy import Facts
 from watchrender.core.recovery import Place, Repair, repair
 from watchrender.core.states import Event, State, is_over
-from watchrender.finish import deliver_elsewhere
+from watchrender.finish import Elsewhere, deliver_elsewhere, keep_here, tell_beside
 from watchrender.judge import Judge, Sidecar, policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool import returned
-from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, Closing, Folders, is_job_file, read_status
-from watchrender.spool.statusfile import read_statuses
+from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, Closing, Folders, is_job_file, is_our_own, read_status
+from watchrender.spool.statusfile import read_statuses, to_json
 
 #: The machine went down so often while this job rendered: it is held, so that it cannot do it again.
 INTERRUPTED_LIMIT = 3
 #: Jobs brought back from done/ get numbers below this, newest first, and those of the new record above it.
 HISTORY_SERIALS = 1_000_000
+#: Files up to this size are compared by what is in them.
+_READ_BYTES = 2**20
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # it becomes part of file names
 _INTERRUPTED = "the service was interrupted during the render; no try is used"
 _BROUGHT_BACK = "brought back from {}: the record was lost"
@@ -54,6 +57,7 @@ class Recovery:
         rebooted: bool,
         is_new: bool,
         max_attempts: int,
+        shown_since: str = "9999",
         in_flight: frozenset[str] = frozenset(),
     ) -> None:
         self._folders = folders
@@ -64,16 +68,17 @@ class Recovery:
         self._rebooted = rebooted  # the machine itself has started anew since the last beat
         self._is_new = is_new  # the record was made anew, or never completed since
         self._max_attempts = max_attempts
+        self._shown_since = shown_since  # status/ has a file of each job that ended since
         self._in_flight = in_flight  # with a farm: they render on, whatever became of us
         self._closings: dict[str, Closing] = {}
         self.repaired: list[tuple[str, Repair]] = []
-        self.outdated: list[Job] = []  # over, and their file in status/ says something else
+        self.outdated: list[Job] = []  # over, and status/ does not say so
         self.orphans: list[tuple[str, str]] = []  # files in status/ of jobs that are over and not known: key, end
 
     def run(self) -> None:
         if self._is_new:
             self._ledger.serial = max(self._ledger.serial, HISTORY_SERIALS)
-        self._closings = {str(found.status["id"]): found for found in self._folders.closings()}
+        self._closings = self._find_closings()
         statuses = read_statuses(self._folders.status)
         self._go_on_with_returns()
         self._bring_back(statuses)
@@ -87,6 +92,17 @@ class Recovery:
         self._folders.sweep_half_written()
         self._compare(statuses)
 
+    def _find_closings(self) -> dict[str, Closing]:
+        """Decided ends by job. A job in work has one only in its own folder: elsewhere somebody has copied it."""
+        found = {}
+        for closing in self._folders.closings():
+            job_id = str(closing.status["id"])
+            job = self._ledger.get(job_id)
+            own = self._folders.absolute(job.folder) if job is not None and job.begun and not job.over else None
+            if own is None or own == closing.folder or not own.is_dir():
+                found[job_id] = closing
+        return found
+
     def _unmoved(self) -> list[Job]:
         """Jobs recorded as cancelled whose files may still lie where they waited."""
         found = []
@@ -98,7 +114,7 @@ class Recovery:
         return found
 
     def _compare(self, statuses: dict[str, dict[str, Any]]) -> None:
-        """What the files in status/ say of jobs that are over: the record was written, and the cut came then."""
+        """What status/ says of jobs that are over: the record was written, and the cut came then."""
         for status in statuses.values():
             job = self._ledger.get(str(status["id"]))
             if job is None:
@@ -106,6 +122,15 @@ class Recovery:
                     self.orphans.append((str(status["job"]), str(status.get("finished_at") or "")))
             elif job.over and (status["state"], status.get("folder")) != (job.state, job.folder):
                 self.outdated.append(job)
+        told = {str(status["id"]) for status in statuses.values()}
+        for job in self._ledger.over_since(self._shown_since):
+            if job.id not in told and self._is_newest(job):
+                self.outdated.append(job)
+
+    def _is_newest(self, job: Job) -> bool:
+        """Is there no later job of that name, whose file in status/ it would be?"""
+        newest = self._ledger.newest_over(job.key)
+        return self._ledger.live_by_key(job.key) is None and (newest is None or newest.id == job.id)
 
     # -- record and folders ---------------------------------------------------------------------------------
 
@@ -115,7 +140,11 @@ class Recovery:
         if place is Place.ACTIVE and job.id in self._in_flight:
             self._folders.bring_followers(job, self._folders.absolute(job.folder))
             return
-        if what is Repair.NOTHING or (what is Repair.CLAIMED and job.begun and folder == job.folder):
+        if what is Repair.NOTHING:
+            return
+        if what is Repair.CLAIMED and job.begun and folder == job.folder:
+            # As it should be; but a lost record may not have known what the cut left there.
+            self._make_whole(job, folder)
             return
         logger.bind(job=job.id).info("{}: recorded {}, found {}: {}", job.key, str(job.state), str(place), str(what))
         self.repaired.append((job.id, what))
@@ -133,7 +162,7 @@ class Recovery:
             case Repair.NOTE:
                 self._ledger.note(job.id, folder=folder)
             case Repair.CLEAR:
-                disk.remove_tree(self._closings.pop(job.id).folder)
+                self._clear_up(job)
             case Repair.WITHDRAWN:
                 pass  # the inbox is asked twice, some seconds apart, before a job counts as withdrawn
             case Repair.LOST:
@@ -208,7 +237,10 @@ class Recovery:
                 self._ledger.apply(job.id, Event.CHECK, "found in active/")
             why = "found in active/: it had been taken"
             job = self._ledger.apply(job.id, Event.ACCEPT, why, queued_at=self._ledger.stamp())
-        job = self._ledger.note(job.id, begun=True, folder=folder)
+        self._make_whole(self._ledger.note(job.id, begun=True, folder=folder), folder)
+
+    def _make_whole(self, job: Job, folder: str) -> None:
+        """Nothing but what was dropped lies in the folder of a job that waits for a try, and all of it."""
         self._clear(self._folders.absolute(folder), job)
         self._folders.bring_followers(job, self._folders.absolute(folder))
 
@@ -242,29 +274,72 @@ class Recovery:
         self._folders.clear_attempts(closing.folder)
         self._folders.clear_half_written(closing.folder)
         self._folders.bring_files(job, closing.folder)
-        deliver_elsewhere(closing.folder, self._deliveries(status))
+        self._deliver(job, closing.folder, status, last=copy)
         target = self._folders.target(State(status["state"]), job.sub, job.name)
         status["folder"] = self._folders.relative(target)
         self._closer.rewrite_final(closing.folder, job.name, status)
         self._closer.arrive(closing.folder, target, job.id, copy=copy)
 
-    def _deliveries(self, status: dict[str, Any]) -> list[dict[str, Any]]:
-        """What a final status says is to be delivered elsewhere, as far as the policy allows it."""
+    def _deliver(self, job: Job, folder: Path, status: dict[str, Any], *, last: bool) -> None:
+        """Bring the films elsewhere that the final status says belong there. `last`: what is still refused stays in
+        the folder, and the status tells so."""
+        allowed, denied = self._deliveries(status)
+        if denied:
+            self._keep_here(
+                job,
+                folder,
+                status,
+                denied,
+                "it may not be delivered there: policy.roots does not hold that place",
+                allowed,
+            )
+        try:
+            deliver_elsewhere(folder, allowed)
+        except OSError as error:
+            if not last:
+                raise Elsewhere(error) from error
+            self._keep_here(job, folder, status, allowed, error)
+
+    def _deliveries(self, status: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What a final status says is to be delivered elsewhere: what the policy allows of it, and what not."""
         record = status.get("record")
         said = record.get("deliveries") if isinstance(record, dict) else None
-        found = []
+        allowed: list[dict[str, Any]] = []
+        denied: list[dict[str, Any]] = []
         for entry in said if isinstance(said, list) else ():
             if not isinstance(entry, dict) or not _is_inside(entry.get("from")) or not isinstance(entry.get("to"), str):
                 continue
             if self._may_deliver(entry["to"]):
-                found.append(entry)
+                allowed.append(entry)
                 disk.sweep_beside(Path(entry["to"]).with_suffix(STATUS_SUFFIX))
-        return found
+            else:
+                denied.append(entry)
+        return allowed, denied
+
+    def _keep_here(
+        self,
+        job: Job,
+        folder: Path,
+        status: dict[str, Any],
+        refused: list[dict[str, Any]],
+        why: OSError | str,
+        others: Iterable[dict[str, Any]] = (),
+    ) -> None:
+        """These films stay in their folder: the final status is made to say so."""
+        told = [entry for entry in status.get("outputs") or () if isinstance(entry, dict)]
+        kept = keep_here(folder, refused, told, why)
+        for words in kept.warnings:
+            logger.bind(job=job.id).warning("{}: {}", job.key, words)
+        status["outputs"] = list(kept.outputs)
+        status["warnings"] = [*(status.get("warnings") or ()), *kept.warnings]
+        status["record"] = {**status["record"], "deliveries": [*others, *kept.deliveries]}
+        self._closer.rewrite_final(folder, job.name, status)
+        tell_beside(kept.deliveries, to_json(status))
 
     def _record(self, job: Job, folder: str) -> None:
         status = _status_in(self._folders.absolute(folder))
         if status is not None:
-            self._remove_original(job)
+            self._remove_original(job, self._folders.absolute(folder))
             self._record_as(job, status, folder)
 
     def _record_as(self, job: Job, status: dict[str, Any], folder: str) -> None:
@@ -292,15 +367,43 @@ class Recovery:
             **_told_by(status, ("attempts", "warnings"), ("finished_at", "error")),
         )
 
-    def _remove_original(self, job: Job) -> None:
+    def _remove_original(self, job: Job, arrived: Path) -> None:
         """The copy has arrived, and the cut came before the original was removed, or within that."""
-        closing = self._closings.pop(job.id, None)
-        if closing is not None:
-            disk.remove_tree(closing.folder)
-        disk.remove_tree(self._folders.closing_folder(job))
-        original = self._folders.absolute(job.folder)
-        if job.begun and original != self._folders.active and original.is_relative_to(self._folders.active):
-            disk.remove_tree(original)
+        originals = {self._folders.closing_folder(job)}
+        if job.begun:
+            originals.add(self._folders.absolute(job.folder))
+        if job.id in self._closings:
+            originals.add(self._closings[job.id].folder)
+        for original in originals:
+            if original.is_relative_to(self._folders.active) and original != self._folders.active and original.is_dir():
+                self._remove_copied(job, original, arrived)
+
+    def _remove_copied(self, job: Job, original: Path, arrived: Path) -> bool:
+        """Remove a folder that has arrived as a copy; not one that holds anything that the copy does not."""
+        if not _is_copied(original, arrived):
+            return False
+        self._closings.pop(job.id, None)
+        disk.remove_tree(original)
+        return True
+
+    def _clear_up(self, job: Job) -> None:
+        """The job is over, and a folder with its final status lies in active/: what a copy has left there. Or a person
+        has put it there: it goes back to where its job belongs, whole."""
+        closing = self._closings[job.id]
+        if self._remove_copied(job, closing.folder, self._folders.absolute(job.folder)):
+            return
+        del self._closings[job.id]
+
+        def attempt(copy: bool) -> None:
+            if not closing.folder.is_dir():
+                return
+            target = self._folders.target(job.state, job.sub, job.name)
+            status = closing.status | {"state": str(job.state), "folder": self._folders.relative(target)}
+            self._closer.rewrite_final(closing.folder, job.name, status)
+            self._closer.arrive(closing.folder, target, job.id, copy=copy)
+            self._ledger.note(job.id, "its folder lay in active/, and is back in its place", folder=status["folder"])
+
+        self._closer.later(job.id, attempt)
 
     def _lost(self, job: Job) -> None:
         failure = fail(
@@ -363,6 +466,8 @@ class Recovery:
                 for folder in _named(top / sub if sub else top, name):
                     if (found := _status_in(folder)) is not None and found["id"] == job_id:
                         return  # it has arrived: done/, failed/ and cancelled/ are read in the background
+            if self._had_begun(status):
+                active = (self._folders.active / sub if sub else self._folders.active) / name  # gone, and it says so
         begun = active is not None
         fields |= {
             "folder": self._folders.relative(active if active is not None else inbox),
@@ -370,6 +475,10 @@ class Recovery:
             "state": State.QUEUED if begun or job_id in self._closings else State.PENDING,
         }
         self._add(fields, "status/")
+
+    def _had_begun(self, status: dict[str, Any]) -> bool:
+        """Did this job lie in active/ when its status was written?"""
+        return self._folders.absolute(str(status.get("folder") or "")).is_relative_to(self._folders.active)
 
     def _active_folder(self, status: dict[str, Any], fields: dict[str, Any]) -> Path | None:
         """The folder in active/ that this job's files lie in; None if it never began."""
@@ -623,12 +732,33 @@ def _named(parent: Path, name: str) -> list[Path]:
         names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    wanted = naming.fold(name)
-    return [parent / found for found in sorted(names) if _is_candidate(naming.fold(found), wanted)]
+    return [parent / found for found in sorted(names) if naming.is_candidate(found, name)]
 
 
-def _is_candidate(found: str, wanted: str) -> bool:
-    return found == wanted or (found.startswith(f"{wanted}~") and found[len(wanted) + 1 :].isdigit())
+def _is_copied(original: Path, copy: Path) -> bool:
+    """Is every file of this folder in the other one, too? What we write anew into each place does not count."""
+    for place, folders, names in os.walk(original):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            source = Path(place) / name
+            if is_our_own(name) or disk.is_half_written(name) or not stat.S_ISREG(os.lstat(source).st_mode):
+                continue
+            if not _is_same(source, copy / source.relative_to(original)):
+                return False
+    return True
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        found, wanted = os.stat(one), os.lstat(other)
+    except OSError:
+        return False
+    if found.st_size != wanted.st_size or not stat.S_ISREG(wanted.st_mode):
+        return False
+    # A copy of ours has the times of its original; a share may keep them less exactly, so small files are read.
+    if found.st_size <= _READ_BYTES:
+        return one.read_bytes() == other.read_bytes()
+    return abs(found.st_mtime - wanted.st_mtime) <= 2.0
 
 
 def _job_file(names: Iterable[str]) -> str | None:

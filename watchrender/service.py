@@ -357,6 +357,7 @@ class Service:
             rebooted=rebooted,
             is_new=fresh,
             max_attempts=self.config.retry.max_retries + 1,
+            shown_since=self._shown_since(),
             in_flight=self._in_flight(),
         )
         recovery.run()
@@ -599,12 +600,16 @@ class Service:
         self.gate.stop()
 
     def _is_past_showing(self, job: Job) -> bool:
-        return (job.finished_at or "") <= clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
+        return (job.finished_at or "") <= self._shown_since()
+
+    def _shown_since(self) -> str:
+        """Jobs that ended after this moment have a file in status/."""
+        return clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
 
     def _expire(self) -> None:
         """What is kept long enough goes (`retention.py`); so do status files that recovery could make no use of."""
         self.retention.turn()
-        shown = clocks.stamp(utc_now() - timedelta(seconds=self.config.retention.status))
+        shown = self._shown_since()
         for key, ended in self._orphans:
             if ended <= shown and self.ledger.newest_over(key) is None and self.ledger.live_by_key(key) is None:
                 self.status_writer.gone(key)

@@ -146,6 +146,16 @@ def _frames(home: Harmed) -> None:
     home.drop("spot.json", home.job(template={"outputExt": "png"}))
 
 
+def _frames_elsewhere(home: Harmed) -> None:
+    """Frames that take the place of older ones, where they are wanted."""
+    home.drop("spot.json", home.job(template={"outputExt": "png"}))
+    home.drop("spot.yaml", f"output: {home.root}/films/{{job}}\non_exists: replace\n")
+    for number in range(6):
+        older = home.root / "films" / "spot" / f"older_{number}.png"
+        older.parent.mkdir(parents=True, exist_ok=True)
+        older.write_bytes(b"an older frame")
+
+
 def _superseded(home: Harmed) -> None:
     home.drop("first.json", home.job() | {"watchrender": {"hold": True}})
     home.drop("later.json", home.job() | {"watchrender": {"supersedes": "first"}})
@@ -194,6 +204,7 @@ SCENARIOS = [
     Scenario(name="a film for elsewhere", lay=_elsewhere, expected={"spot": Expected()}),
     Scenario(name="a priority asked for", lay=_prioritized, expected={"spot": Expected()}),
     Scenario(name="single frames", lay=_frames, expected={"spot": Expected(films=4)}),
+    Scenario(name="single frames for elsewhere", lay=_frames_elsewhere, expected={"spot": Expected(films=4)}),
     Scenario(
         name="a newer job takes the place of an older",
         lay=_superseded,

@@ -182,6 +182,12 @@ def candidates(name: str) -> Iterator[str]:
         yield f"{name}~{number}"
 
 
+def is_candidate(found: str, name: str) -> bool:
+    """Is `found` one of the candidates for `name`?"""
+    found, wanted = fold(found), fold(name)
+    return found == wanted or (found.startswith(f"{wanted}~") and found[len(wanted) + 1 :].isdigit())
+
+
 def control(name: str, *, is_dir: bool = False) -> Control | None:
     """What a control file or folder asks for; None if it is none. Any case, and a trailing `.txt`, count."""
     bare = name[:-4] if name.lower().endswith(".txt") else name

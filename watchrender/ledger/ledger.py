@@ -249,6 +249,17 @@ class Ledger:
             end = len(self._over) if below is None else bisect_left(self._over, below)
             return self._over[max(0, end - _HANDFUL) : end]
 
+    def over_since(self, stamp: str) -> list[Job]:
+        """Jobs that ended at that moment or after. Looks through the records: no `Job` is made of the others."""
+        with self._lock:
+            records = self.db.documents(JOBS)
+            found = [records.get(serial) for serial in self._over]
+            return [
+                Job.from_record(dict(record))
+                for record in found
+                if record is not None and (record.get("finished_at") or record.get("updated_at", "")) >= stamp
+            ]
+
     def find(self, word: str) -> Job | None:
         """The job that a person means: id, id prefix (at least 4), or key: the one not over, else the newest."""
         with self._lock:

@@ -21,6 +21,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
@@ -34,13 +35,15 @@ from watchrender.spool.volume import volume_of
 
 STATUS_SUFFIX = ".status.json"
 _CLOSING = ".closing-"
-_ATTEMPT = ".attempt-"
+#: What in a job's folder begins so is an attempt's, and goes with it.
+ATTEMPT = ".attempt-"
 #: Who asks who serves this root waits so long for a share that may hang.
 BEAT_SECONDS = 2.0
 #: Where the rest of a returned job waits, hidden beside its job file, until the job is claimed.
 BEFORE = ".before-"
 #: A bundle that is being copied back into the inbox for another try (control.retry).
 _RETRY = re.compile(r"^\.retry-[0-9A-Z]{26}$")
+_ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 #: What people drop: never removed by us, not even where we know nothing of it.
 _DROPPED = (".json", ".yaml", ".yml", ".zip", ".aep", ".aepx")
 
@@ -337,12 +340,12 @@ class Folders:
 
     def attempt_folder(self, job_folder: Path, uid: str) -> Path:
         """The hidden place an attempt renders into, on the same volume as the film's final place."""
-        return job_folder / f"{_ATTEMPT}{uid}"
+        return job_folder / f"{ATTEMPT}{uid}"
 
     def clear_attempts(self, job_folder: Path) -> bool:
         """Remove what attempts left in a job's folder. False if something held on."""
         try:
-            left = [Path(entry.path) for entry in os.scandir(job_folder) if entry.name.startswith(_ATTEMPT)]
+            left = [Path(entry.path) for entry in os.scandir(job_folder) if entry.name.startswith(ATTEMPT)]
         except OSError:
             return False
         removed = [disk.remove_tree(path) for path in left]  # each, also where one before it held on
@@ -462,7 +465,7 @@ class Folders:
 
     @staticmethod
     def _is_job_folder(path: Path, folders: list[str], names: list[str]) -> bool:
-        if path.name.startswith(_CLOSING) or any(name.startswith(_ATTEMPT) for name in folders):
+        if path.name.startswith(_CLOSING) or any(name.startswith(ATTEMPT) for name in folders):
             return True
         if any(is_our_own(name) or is_job_file(name) for name in names):
             return True
@@ -472,10 +475,20 @@ class Folders:
         """Folders in active/ whose end is decided but which have not arrived."""
         found = []
         for path, names in self.jobs_in_active():
-            status = final_status(path, names)
+            status = final_status(path, names, partial(self._is_its_folder, path))
             if status is not None:
                 found.append(Closing(folder=path, status=status))
         return found
+
+    def _is_its_folder(self, folder: Path, status: dict[str, Any]) -> bool:
+        """Is this the folder in active/ of the job that a status tells of? One of another job may lie in it by
+        mistake, and decides nothing here."""
+        sub = naming.fold(folder.parent.relative_to(self.active).as_posix())
+        if sub != naming.fold(str(status.get("sub") or ".")):
+            return False
+        if folder.name.startswith(_CLOSING):
+            return folder.name == f"{_CLOSING}{status['id']}"
+        return naming.is_candidate(folder.name, str(status.get("name")))
 
     def sweep_active(self) -> None:
         """Remove what only a crash leaves in active/: closings that never began, and empty folders."""
@@ -586,12 +599,14 @@ def read_any_status(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found.get("id"), str) else None
 
 
-def final_status(folder: Path, names: list[str]) -> dict[str, Any] | None:
+def final_status(
+    folder: Path, names: list[str], is_meant: Callable[[dict[str, Any]], bool] = lambda _status: True
+) -> dict[str, Any] | None:
     """The final status in a folder of active/: its being there means that the job's end is decided."""
     for name in names:
         if name.endswith(STATUS_SUFFIX):
             status = read_status(folder / name)
-            if status is not None and status["state"] in (State.COMPLETED, State.FAILED, State.CANCELLED):
+            if status is not None and status["state"] in _ENDS and is_meant(status):
                 return status
     return None
 
