@@ -118,7 +118,7 @@ def test_a_recovery_that_is_cut_off_is_recovered_from(
 
 def test_the_points_are_those_of_every_step(forge: Forge, tmp_path: Path) -> None:
     passed = {point.rpartition("#")[0] for scenario in SCENARIOS[:3] for point in record(scenario, forge, tmp_path)}
-    steps = ("intake.", "worker._take", "folders._win", "folders.claim", "prepare.", "finish.", "closing.")
+    steps = ("arrivals.", "turn.", "worker._take", "folders._win", "folders.claim", "prepare.", "finish.", "closing.")
 
     for step in (*steps, "statusfile.", "folders.close", "closing.close"):
         assert any(step in point for point in passed), step
