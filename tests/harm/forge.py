@@ -8,6 +8,7 @@ yet can be sure that its number is still its own. Each service is the main threa
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
@@ -34,6 +35,7 @@ def serve(asked: dict[str, Any]) -> int:
     os.dup2(null, 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    faulthandler.enable()  # where every thread is, for one that is aborted because it does not end
     os.environ.update(asked["env"])
     disk.listen_to(os.environ)
     path = Path(asked["config"])

@@ -213,7 +213,12 @@ class Harmed:
         assert self._pid is not None
         pid, self._pid = self._pid, None
         self.forge.signal(pid, signal.SIGTERM)
-        return self.forge.wait(pid)
+        try:
+            return self.forge.wait(pid)
+        except AssertionError as never:
+            until(lambda: self.forge.code(pid) is not None)
+            said = self.log.read_text(encoding="utf-8", errors="replace")
+            raise AssertionError(f"{never}: {said[-12_000:]}") from None
 
     def wait(self) -> int:
         """Wait until the service has ended by itself."""
