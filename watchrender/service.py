@@ -5,6 +5,7 @@ Signals set a flag. The main thread turns the inbox; the worker has two threads,
 
 from __future__ import annotations
 
+import _thread
 import gc
 import json
 import os
@@ -516,8 +517,10 @@ class Service:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
+        # This interrupts the main thread anywhere: also where it holds the lock of `_wake`, which it would then wait
+        # for from here for ever. Another thread can wait for it; this way of starting one takes no lock of Python's.
         self._signals += 1
-        self._hurry()
+        _thread.start_new_thread(self._hurry, ())
 
     def _hurry(self) -> None:
         self._closing.hurry()
