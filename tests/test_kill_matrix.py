@@ -14,14 +14,14 @@ import pytest
 
 from tests.harm import figures
 from tests.harm.kit import Expected, Forge
-from tests.harm.matrix import Tally, cut, cut_twice, cuts, record, sample
+from tests.harm.matrix import Tally, cut, cut_thrice, cuts, record, sample
 from tests.harm.scenarios import OTHER_VOLUME, SCENARIOS, Scenario
 
 WHOLE = os.environ.get("WATCHRENDER_TEST_MATRIX") == "whole"
 #: How many points of each life are taken where not all are.
 CUTS, CUTS_OF_A_START, CUTS_WITHOUT_RECORD = 8, 16, 2
 #: Of how many deaths the start after it is cut off too, and where: effects that only this start has.
-DEATHS, CUTS_OF_A_RECOVERY = (6, 1000) if WHOLE else (1, 2)
+DEATHS, CUTS_OF_A_RECOVERY = (2, 1000) if WHOLE else (1, 1)
 
 NOTHING = Scenario(name="nothing", lay=lambda _home: None, expected={})
 
@@ -103,17 +103,20 @@ def test_a_life_that_is_cut_off_and_loses_its_record_is_found_again_in_its_folde
     _told("lost", scenario, tally)
 
 
+@pytest.mark.parametrize("lose_record", [False, True], ids=["with-its-record", "without-its-record"])
 @pytest.mark.parametrize("scenario", _lives())
-def test_a_recovery_that_is_cut_off_is_recovered_from(
-    scenario: Scenario, forge: Forge, start: list[str], tmp_path: Path
+def test_a_recovery_that_is_cut_off_twice_is_recovered_from(
+    scenario: Scenario, lose_record: bool, forge: Forge, start: list[str], tmp_path: Path
 ) -> None:
-    points = cuts(record(scenario, forge, tmp_path), start)
+    passed = record(scenario, forge, tmp_path)
+    plain = {point.rpartition("#")[0] for point in passed}
     tally = Tally()
+    kind = "recovery without record" if lose_record else "recovery"
 
-    for point in sample(points, DEATHS, f"recovery of {scenario.name}"):
-        tally.add(cut_twice(scenario, point, forge, tmp_path, CUTS_OF_A_RECOVERY))
+    for point in sample(cuts(passed, start), DEATHS, f"{kind} of {scenario.name}"):
+        tally.add(cut_thrice(scenario, point, forge, tmp_path, CUTS_OF_A_RECOVERY, plain, lose_record=lose_record))
 
-    _told("recovery", scenario, tally)
+    _told(kind, scenario, tally)
 
 
 def test_the_points_are_those_of_every_step(forge: Forge, tmp_path: Path) -> None:

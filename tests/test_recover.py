@@ -365,6 +365,22 @@ def test_the_final_status_of_another_job_decides_nothing(house: House, known: st
     assert "failed/other/other.json" in house.files()
 
 
+@pytest.mark.parametrize("known", ["known", "lost"])
+def test_nor_does_that_of_one_whose_next_name_this_is(house: House, known: str) -> None:
+    job = house.job("spot~2", "active/spot~2", State.RENDERING)
+    first = house.job("spot", "failed/spot", State.FAILED)
+    house.final(first, "failed/spot", State.FAILED)
+    house.final(first, "active/spot~2", State.FAILED)
+    house.status(job)
+
+    if known == "lost":
+        house.lose_record()
+    house.recover(is_new=known == "lost")
+
+    assert (house.now(job).state, house.now(job).folder) == (State.QUEUED, "active/spot~2")
+    assert house.files("active") == ["spot~2/spot~2.json"]
+
+
 def test_a_copy_of_a_decided_end_that_somebody_has_made_is_not_the_jobs_end(house: House) -> None:
     job = house.job("spot", "active/spot", State.RENDERING)
     house.write("active/spot~2/spot.json", "an older spot")

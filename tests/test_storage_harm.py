@@ -19,6 +19,7 @@ import pytest
 from tinydb import TinyDB, where
 from tinydb.table import Document
 
+from tests.harm import figures
 from watchrender import disk
 from watchrender.ledger import reading
 from watchrender.ledger.journal import Files, Tables, encode, header
@@ -165,6 +166,7 @@ def test_no_acknowledged_write_is_lost_by_kill_9(path: Path, capsys: pytest.Capt
     assert {name for name in names if "journal" not in name} == {"json", "json.lock", "previous.json"}
     assert len(Files(snapshot=path).journals()) <= 4
     seconds = time.monotonic() - began
+    figures.keep("record-kills", kills=KILLS, transactions=reached, compactions=compactions, torn=torn)
     with capsys.disabled():
         print(f"\n{KILLS} kills: {reached} transactions, {compactions} amid a compaction, {torn} torn, {seconds:.0f} s")
 

@@ -84,9 +84,9 @@ class Recovery:
         self._bring_back(statuses)
         for job in (*self._ledger.live(), *self._unmoved()):
             self._mend(job)
-        for job_id in list(self._closings):
+        for job_id, closing in list(self._closings.items()):
             known = self._ledger.get(job_id)
-            if known is not None and known.over:
+            if known is not None and known.over and not self._is_of_another(closing.folder, job_id):
                 self._mend(known)
         self._folders.sweep_active()
         self._folders.sweep_half_written()
@@ -99,7 +99,8 @@ class Recovery:
             job_id = str(closing.status["id"])
             job = self._ledger.get(job_id)
             own = self._folders.absolute(job.folder) if job is not None and job.begun and not job.over else None
-            if own is None or own == closing.folder or not own.is_dir():
+            is_its_own = own is None or own == closing.folder or not own.is_dir()
+            if is_its_own and not self._is_of_another(closing.folder, job_id):
                 found[job_id] = closing
         return found
 
@@ -143,8 +144,9 @@ class Recovery:
         if what is Repair.NOTHING:
             return
         if what is Repair.CLAIMED and job.begun and folder == job.folder:
-            # As it should be; but a lost record may not have known what the cut left there.
-            self._make_whole(job, folder)
+            if self._is_new:  # as it should be; but the lost record knew what the cut has left there
+                self._clear(self._folders.absolute(folder), job)
+            self._folders.bring_followers(job, self._folders.absolute(folder))
             return
         logger.bind(job=job.id).info("{}: recorded {}, found {}: {}", job.key, str(job.state), str(place), str(what))
         self.repaired.append((job.id, what))
@@ -189,13 +191,13 @@ class Recovery:
         parent = self._folders.active / job.sub if job.sub else self._folders.active
         for candidate in _named(parent, job.name):
             name = "bundle" if job.form is Form.BUNDLE else job.file
-            if os.path.lexists(candidate / name) and not self._is_of_another(candidate, job):
+            if os.path.lexists(candidate / name) and not self._is_of_another(candidate, job.id):
                 return candidate
         return None
 
-    def _is_of_another(self, folder: Path, job: Job) -> bool:
+    def _is_of_another(self, folder: Path, job_id: str) -> bool:
         relative = self._folders.relative(folder)
-        return any(other.id != job.id and other.folder == relative for other in self._ledger.begun())
+        return any(other.id != job_id and other.folder == relative for other in self._ledger.begun())
 
     def _arrived(self, job: Job) -> tuple[Place, str] | None:
         if job.over and self._closer.is_closed(job):
@@ -237,10 +239,7 @@ class Recovery:
                 self._ledger.apply(job.id, Event.CHECK, "found in active/")
             why = "found in active/: it had been taken"
             job = self._ledger.apply(job.id, Event.ACCEPT, why, queued_at=self._ledger.stamp())
-        self._make_whole(self._ledger.note(job.id, begun=True, folder=folder), folder)
-
-    def _make_whole(self, job: Job, folder: str) -> None:
-        """Nothing but what was dropped lies in the folder of a job that waits for a try, and all of it."""
+        job = self._ledger.note(job.id, begun=True, folder=folder)
         self._clear(self._folders.absolute(folder), job)
         self._folders.bring_followers(job, self._folders.absolute(folder))
 

@@ -128,11 +128,16 @@ def die_at(harmed: Harmed, scenario: Scenario, point: str) -> bool:
     return died
 
 
-def cut_twice(scenario: Scenario, point: str, forge: Forge, tmp: Path, most: int) -> Tally:
-    """Live until this point and end there; then end the start after it at each effect that only it has."""
+def cut_thrice(
+    scenario: Scenario, point: str, forge: Forge, tmp: Path, most: int, plain: set[str], *, lose_record: bool = False
+) -> Tally:
+    """Live until this point and end there; then end the start after it at each effect that only it has, and the start
+    after that at the same one. `plain`: the names of the points of an undisturbed life."""
     with laid(scenario, forge, tmp) as harmed:
         if not die_at(harmed, scenario, point):
             return Tally(missed=1)
+        if lose_record:
+            harmed.lose_record()
         passed = harmed.home.parent / "points"
         harmed.start(POINTS=str(passed))
         faults = come_to_rest(harmed, scenario)
@@ -140,17 +145,18 @@ def cut_twice(scenario: Scenario, point: str, forge: Forge, tmp: Path, most: int
             return Tally(faults={point: faults})
         points = passed.read_text(encoding="utf-8").splitlines()
     total = Tally(points=len(points))
-    plain = {name.rpartition("#")[0] for name in record(scenario, forge, tmp)}
     own = [found for found in cuts(points) if found.rpartition("#")[0] not in plain or ":recover." in found]
     for second in sample(own, most, point):
         with laid(scenario, forge, tmp) as harmed:
-            if die_at(harmed, scenario, point):
-                died = die_at(harmed, scenario, second)
-                harmed.start()
-                faults = come_to_rest(harmed, scenario)
-                total.add(
-                    Tally(
-                        cut=int(died), missed=int(not died), faults={f"{point} then {second}": faults} if faults else {}
-                    )
-                )
+            if not die_at(harmed, scenario, point):
+                total.missed += 1
+                continue
+            if lose_record:
+                harmed.lose_record()
+            died = die_at(harmed, scenario, second)
+            again = died and die_at(harmed, scenario, second)
+            harmed.start()
+            faults = come_to_rest(harmed, scenario)
+            words = f"{point}, then {second}{' twice' if again else ''}"
+            total.add(Tally(cut=died + again, missed=int(not died), faults={words: faults} if faults else {}))
     return total
