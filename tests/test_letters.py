@@ -55,6 +55,17 @@ CASES: dict[str, str] = {
             path="actions.postrender[0].module",
         ),
     ),
+    "settings": letters.why(
+        _job(sidecar="spot.yaml"),
+        Failure(
+            code=Code.SIDECAR_INVALID,
+            message="spot.yaml:2: priority is 5000; write a number from 0 to 100, or urgent, high, normal, low",
+            cure="Correct the sidecar at the place named and drop job and sidecar again.",
+            path="priority",
+            line=2,
+            column=1,
+        ),
+    ),
     "bundle": letters.why(
         _job(form=Form.BUNDLE, file="spot"),
         fail(Code.ASSET_MISSING, "assets[0].src: footage/logo.png is not there", path="assets[0].src"),

@@ -193,6 +193,25 @@ def test_a_release_beats_the_hold_there_was_and_not_one_that_is_written_afterwar
     assert waiting.becomes("holds/spot", tags=["held"])["hold"] is True
 
 
+def test_a_letter_about_a_setting_names_the_file_that_it_stands_in(waiting: Outside) -> None:
+    for name, settings in (("beside", "output: /elsewhere/\n"), ("broken", "tags: [a]\npriority: 500\n")):
+        waiting.lay(f"letters/{name}.yaml", settings)
+        waiting.drop(f"letters/{name}.json", waiting.spot)
+    waiting.drop("letters/inside.json", waiting.spot, watchrender={"output": "/elsewhere/"})
+
+    wheres = {}
+    for name in ("beside", "broken", "inside"):
+        waiting.wait(f"letters/{name}", "failed")
+        letter = (waiting.root / "failed/letters" / name / "WHY.txt").read_text(encoding="utf-8")
+        wheres[name] = letter.partition("Where\n")[2].partition("\n\n")[0].strip()
+
+    assert wheres["beside"] == "beside.yaml: output"
+    assert wheres["broken"] == "broken.yaml: line 2, column 1, priority"
+    assert wheres["inside"].startswith("inside.json: line 1, column ")
+    assert wheres["inside"].endswith("watchrender.output")
+    assert "column 1," not in wheres["inside"]
+
+
 # -- coming back ------------------------------------------------------------------------------------------------------
 
 RETURNS: dict[str, tuple[str, Callable[[Outside, str], None]]] = {

@@ -191,11 +191,14 @@ class Judge:
         fields = settled | self._told(job, text, digest, base)
         facts = self._facts(job, source, base)
         failures, allowances = policy.objections(text.document, facts, self.policy)
-        failures += self._settings_objections(merged, facts)
+        failures = [_placed(found, text) for found in failures]
+        failures += [
+            _placed_setting(found, merged, text, sidecar) for found in self._settings_objections(merged, facts)
+        ]
         fields["warnings"] = (*text.warnings, *(found.warning for found in allowances if found.warning))
         judged = Judged(text=text, settings=merged, fields=fields, allowances=tuple(allowances))
         if failures:
-            return replace(judged, failure=_combined([_placed(found, text) for found in failures]))
+            return replace(judged, failure=_combined(failures))
         resolved, links = self._sources(text, facts)
         judged = replace(judged, resolved=resolved, links=links)
         return self._look_for_footage(job, source, judged)
@@ -492,6 +495,14 @@ def _placed(failure: Failure, text: JobText) -> Failure:
     return Failure(
         code=failure.code, message=failure.message, cure=failure.cure, path=failure.path, line=line, column=column
     )
+
+
+def _placed_setting(failure: Failure, merged: Settings, text: JobText, sidecar: Sidecar | None) -> Failure:
+    """The same of a setting, which stands in the sidecar, or in the job under `watchrender`."""
+    key = re.split(r"[.\[]", failure.path or "", maxsplit=1)[0]
+    if sidecar is not None and dict(merged.sources).get(key) == "sidecar":
+        return replace(failure, message=f"{sidecar.name}: {failure.message}")
+    return _placed(replace(failure, path=f"watchrender.{failure.path}"), text)
 
 
 def _combined(failures: list[Failure], code: Code | None = None) -> Failure:

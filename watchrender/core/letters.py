@@ -61,6 +61,8 @@ def _where(job: Job, failure: Failure) -> str:
     if failure.path:
         places.append(failure.path)
     name = job.file if job.form is Form.FILE else f"the job file in {job.file}"
+    if job.sidecar is not None and failure.message.startswith(f"{job.sidecar}:"):
+        name = job.sidecar
     return _section("Where", f"{name}: {', '.join(places)}") if places else ""
 
 
