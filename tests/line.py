@@ -113,7 +113,8 @@ class Line:
         return self
 
     def _is_up(self) -> bool:
-        return self.service is not None and getattr(self.service, "_state", "") == "running"
+        reports = getattr(self.service, "reports", None)
+        return reports is not None and reports.state == "running"
 
     def mark(self, name: str) -> None:
         """Lay a control file into the inbox."""

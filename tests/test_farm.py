@@ -410,7 +410,7 @@ def test_while_the_server_is_down_the_queue_waits_and_no_try_is_used(line: Line,
         line.wait("spot", "queued")
         assert running.service is not None
         until(lambda: [found.code for found in running.service.gate.waiting()] == ["NEXRENDER_SERVER_UNREACHABLE"])
-        assert running.service.not_ready()
+        assert running.service.reports.not_ready()
         farm.start_server()
         worker.render(worker.pick())
         status = line.wait("spot", "completed")
@@ -423,11 +423,11 @@ def test_an_idle_farm_whose_server_goes_is_not_ready(line: Line, farm: Farm, mon
     with serving(line) as running:
         service = running.service
         assert service is not None
-        until(lambda: not service.not_ready())
+        until(lambda: not service.reports.not_ready())
         farm.kill_server()
-        until(service.not_ready)
+        until(service.reports.not_ready)
         farm.start_server()
-        until(lambda: not service.not_ready())
+        until(lambda: not service.reports.not_ready())
 
 
 def test_a_server_that_goes_in_the_middle_costs_nothing(line: Line, farm: Farm, worker: Picker) -> None:

@@ -309,7 +309,7 @@ def test_a_second_signal_gives_the_renderer_no_time(line: Line) -> None:
         until(lambda: line.status("job").get("progress", {}).get("percent"))
         assert line.service is not None
         line.service.request_stop()
-        until(lambda: line.overview().get("state") != "running" or line.service._state == "stopping")
+        until(lambda: line.overview().get("state") != "running" or line.service.reports.state == "stopping")
         line.service.request_stop()
         began = time.monotonic()
 
@@ -326,7 +326,7 @@ def test_a_second_signal_ends_also_a_render_that_may_finish(line: Line) -> None:
         until(lambda: line.status("job").get("progress", {}).get("percent"))
         assert line.service is not None
         line.service.request_stop()
-        until(lambda: line.service._state == "stopping")
+        until(lambda: line.service.reports.state == "stopping")
         line.service.request_stop()
 
     assert line.code == 0

@@ -169,3 +169,26 @@ class Gate:
     def open(self) -> bool:
         """Open without reservation: what /readyz says."""
         return not (self.paused or self.draining or self.stopping or self._waiting)
+
+    def mood(self) -> str:
+        """In one word, how the queue is."""
+        if self.draining:
+            return "draining"
+        if self.paused:
+            return "paused"
+        return "waiting" if self.waiting() else "running"
+
+    def why(self) -> str | None:
+        """One sentence for whoever wonders why nothing renders."""
+        waiting = self.waiting()
+        if waiting:
+            return f"{waiting[0].message.rstrip('.')}. {waiting[0].cure}"
+        if self.paused:
+            return "paused: a _PAUSE lies in the inbox; remove it, or run `watchrender resume`"
+        if self.draining:
+            return "draining: the running render is finished, then the service ends"
+        return None
+
+    def stopped(self) -> str | None:
+        """Why nobody can tell when the next job starts; None: it starts when its turn comes."""
+        return None if self.open() or self.stopping else f"the queue is {self.mood()}"

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import _thread
 import gc
-import json
 import os
-import platform
 import signal
 import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +28,10 @@ from watchrender.closing import Closer
 from watchrender.config import Config, default_state_dir, root_hash, secrets
 from watchrender.control import Control
 from watchrender.core import clock as clocks
-from watchrender.core import naming, status
-from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.failure import Code, fail
 from watchrender.core.job import Job
-from watchrender.core.states import Event, State
+from watchrender.core.states import State
+from watchrender.drops import Drops
 from watchrender.farm import Farm
 from watchrender.finish import Finisher
 from watchrender.forecast import Forecast
@@ -53,16 +51,15 @@ from watchrender.render.footage import Footage
 from watchrender.render.process import TreeRecord, reap, stray
 from watchrender.render.server import of_settings
 from watchrender.render.warm import WarmNode
+from watchrender.reports import Reports, document_of, log_of
 from watchrender.retention import Retention
 from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
-from watchrender.spool.volume import free_bytes, volume_of
+from watchrender.spool.volume import volume_of
 from watchrender.spool.watcher import Aside, Hints, Hung
 from watchrender.worker import Worker
 
-QUEUE_LIMIT = 500
-RECENT_LIMIT = 20
 HOUSE_SECONDS = 60.0
 #: What a disk refused, or a fault of our own cut off, is begun anew after so long.
 AGAIN_SECONDS = 2.0
@@ -86,15 +83,9 @@ class Service:
         self._say = say
         self.root = Path(config.root)
         self.node = config.node or socket.gethostname()
-        self.instance = uuid.uuid4().hex
-        self.host = socket.gethostname()
         self._signals = 0
         self._ousted: str | None = None
         self._wake = threading.Event()
-        self._started = time.monotonic()
-        self._started_at = clocks.stamp(utc_now())
-        self._beat = 0
-        self._state = "starting"
         self._house_due = 0.0
         self._checked_beat = (0.0, 0.0)
         self._orphans: list[tuple[str, str]] = []
@@ -117,7 +108,7 @@ class Service:
         try:
             lock.take()
             if self.volume.is_share or read_beat(folders.status / "service.json") is not None:
-                wait_for_foreign(folders.status / "service.json", self.host)
+                wait_for_foreign(folders.status / "service.json", socket.gethostname())
         except Taken as taken:
             lock.free()
             self._say(str(taken))
@@ -209,6 +200,7 @@ class Service:
             cut_off=config.watch.cut_off,
             assets_deadline=config.watch.assets_deadline,
         )
+        self.log_of = partial(log_of, self.places)
         self.closer = Closer(folders=folders, ledger=ledger, log_of=self.log_of)
         self.closer.refused = self._closing_refused
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
@@ -240,7 +232,18 @@ class Service:
         self.preparer: Preparer = (
             FarmPreparer(server=self.farm_server, **prepares) if self.farm_server else Preparer(**prepares)
         )
-        self.forecast = Forecast(ledger, self.node, stopped=self._stopped)
+        self.forecast = Forecast(ledger, self.node, stopped=self.gate.stopped)
+        self.reports = Reports(
+            root=self.root,
+            node=self.node,
+            volume=self.volume,
+            pace=self.pace,
+            ledger=ledger,
+            gate=self.gate,
+            forecast=self.forecast,
+            work_dir=work_dir,
+        )
+        self.drops = Drops(folders=folders, ledger=ledger, intake=lambda: self.intake, dropped=self._wake.set)
         self.preparer.estimate = self._eta_of_running
         self.warm = WarmNode(
             marker=self.marker,
@@ -281,13 +284,14 @@ class Service:
         )
         self.status_writer = StatusWriter(
             folders.status,
-            queue_document=self.queue_document,
-            service_document=self.service_document,
+            queue_document=self.reports.queue_document,
+            service_document=self.reports.service_document,
             positions=lambda: ledger.queue(FRESH_POSITIONS),
             etas=self.forecast.queue,
             page=_page_without_server(),
             is_online=self._is_online,
         )
+        self.reports.status_refused = lambda: self.status_writer.refused
         self.retention = Retention(
             config=config,
             folders=folders,
@@ -311,7 +315,7 @@ class Service:
         except Unfit as unfit:
             raise CannotStart(str(unfit)) from None
         before = read_beat(self.folders.status / "service.json")
-        self.folders.instances = {self.instance, *([before["instance"]] if before is not None else [])}
+        self.folders.instances = {self.reports.instance, *([before["instance"]] if before is not None else [])}
         self.folders.keep_watch(self._rival)
         self.ledger.listen(self._heard)
         self.ledger.listen(self.ahead.heard)
@@ -409,26 +413,27 @@ class Service:
             control=self.control,
             gate=self.gate,
             folders=self.folders,
-            service_document=self.service_document,
-            queue_document=self.queue_document,
+            service_document=self.reports.service_document,
+            queue_document=self.reports.queue_document,
             log_of=self.log_of,
-            drop=self.drop,
-            document_of=self.document_of,
-            ready=self.not_ready,
+            drop=self.drops.drop,
+            document_of=partial(document_of, self.folders, self.judge),
+            ready=self.reports.not_ready,
         )
         try:
             self.web.start()
+            self.reports.address = lambda: list(self.web.address)
         except PortTaken as taken:
             raise CannotStart(str(taken)) from None
 
     def _start(self) -> None:
         self.hints = Hints(self.folders.inbox, self._wake)
-        self.hearing = self.config.watch.events and self.hints.start()
+        self.reports.hears = self.config.watch.events and self.hints.start()
         self._was_online, self._listening_to = True, self.folders.identity
-        self.intake = self._new_intake()
+        self.intake = self.reports.intake = self._new_intake()
         for job in self.ledger.live():
             self.status_writer.changed(job, progress=False)
-        self._state = "running"
+        self.reports.state = "running"
         self._turn()
         self.status_writer.start()
         self.worker.start()
@@ -485,7 +490,7 @@ class Service:
             logger.exception("a fault in watchrender itself; the line goes on")
         # What the turn has begun is in the record, or it is not: begin anew from there.
         self.intake.close()
-        self.intake = self._new_intake()
+        self.intake = self.reports.intake = self._new_intake()
         return AGAIN_SECONDS
 
     def _close_what_waits(self) -> None:
@@ -503,7 +508,7 @@ class Service:
         self._was_online = online
         if came_back:
             self._listening_to = self.folders.identity
-            self.hearing = self.config.watch.events and self.hints.start()
+            self.reports.hears = self.config.watch.events and self.hints.start()
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -539,7 +544,7 @@ class Service:
         logger.info("stopping: the running render {}", "is finished first" if finish else put_back)
 
     def _stop(self) -> None:
-        self._state = "stopping"
+        self.reports.state = "stopping"
         _notify_systemd("STOPPING=1")
         self.gate.stop()
         self.hints.stop()
@@ -561,7 +566,7 @@ class Service:
         self.retention.stop()
         if self.web is not None:
             self.web.stop(seconds=1.0)
-        self._state = "stopped"
+        self.reports.state = "stopped"
         self.status_writer.stop(AT_ONCE_SECONDS if self._signals < 2 and self._is_online() else 1.0)
         self._closing.stop()
         self.intake.close()
@@ -580,8 +585,8 @@ class Service:
         self._house_due = now + HOUSE_SECONDS
         self._lock.refresh()
         self._expire()
-        if self.config.watch.events and not self.hearing and self._is_online():
-            self.hearing = self.hints.start()
+        if self.config.watch.events and not self.reports.hears and self._is_online():
+            self.reports.hears = self.hints.start()
 
     def _rival(self) -> str | None:
         """Who has taken this root from us, in words. Asked before each effect on it: after a sleep of the machine, or
@@ -648,197 +653,12 @@ class Service:
         job = self.ledger.get(job_id)
         return None if job is None else self.forecast.running(job)
 
-    # -- documents ------------------------------------------------------------------------------------------
-
-    def counts(self) -> dict[str, int]:
-        return {str(state): number for state, number in self.ledger.counts.items()}
-
-    def service_document(self) -> dict[str, Any]:
-        """`status/service.json`, and what GET /api/v1/status says."""
-        self._beat += 1
-        intake = getattr(self, "intake", None)
-        return {
-            "schema": "watchrender.service/1",
-            "instance": self.instance,
-            "host": self.host,
-            "pid": os.getpid(),
-            "address": list(self.web.address) if self.web is not None else None,
-            "beat": self._beat,
-            "at": clocks.stamp(utc_now()),
-            "started_at": self._started_at,
-            "version": __version__,
-            "node": self.node,
-            "platform": platform.platform(terse=True),
-            "uptime": round(time.monotonic() - self._started, 1),
-            "state": self._state if self._state != "running" else self._mood(),
-            "paused": self.gate.paused,
-            "draining": self.gate.draining,
-            "waiting": [failure.to_dict() for failure in self.gate.waiting()],
-            "waiting_since": self.gate.waiting_since(),
-            "why": self._why(),
-            "counts": self.counts(),
-            "rendering": [job.key for job in self.ledger.begun() if job.state is State.RENDERING],
-            "health": self.health(),
-            "ignored": [
-                {"path": path, "why": why} for path, why in sorted(intake.ignored.items() if intake else ())[:1000]
-            ],
-        }
-
-    def _mood(self) -> str:
-        if self.gate.draining:
-            return "draining"
-        if self.gate.paused:
-            return "paused"
-        return "waiting" if self.gate.waiting() else "running"
-
-    def _stopped(self) -> str | None:
-        """Why nobody can tell when the next job starts; None: it starts when its turn comes."""
-        return None if self.gate.open() or self.gate.stopping else f"the queue is {self._mood()}"
-
-    def _why(self) -> str | None:
-        """One sentence for whoever wonders why nothing renders."""
-        waiting = self.gate.waiting()
-        if waiting:
-            return f"{waiting[0].message.rstrip('.')}. {waiting[0].cure}"
-        if self.gate.paused:
-            return "paused: a _PAUSE lies in the inbox; remove it, or run `watchrender resume`"
-        if self.gate.draining:
-            return "draining: the running render is finished, then the service ends"
-        return None
-
-    def health(self) -> dict[str, Any]:
-        intake = getattr(self, "intake", None)
-        scanned = intake.scanned_at if intake is not None else None
-        oldest = min((job.created_at for job in self.ledger.queue(QUEUE_LIMIT)), default=None)
-        return {
-            "root": str(self.root),
-            "volume": self.volume.kind,
-            "share": self.volume.is_share,
-            "events": bool(getattr(self, "hearing", False)),
-            "scan_interval": self.pace.scan,
-            "settle": self.pace.settle,
-            "scan_age": None if scanned is None else round(time.monotonic() - scanned, 1),
-            "scan_seconds": None if intake is None else round(intake.scan_seconds, 4),
-            "free_bytes": {"root": free_bytes(self.root), "work": free_bytes(self.places.work_dir)},
-            "oldest_queued_at": oldest,
-            "status_refused": self.status_writer.refused,
-            "ledger": {"documents": self.ledger.db.stats.documents, "warnings": list(self.ledger.db.warnings)},
-        }
-
-    def queue_document(self) -> dict[str, Any]:
-        """`status/queue.json`: what renders, the first five hundred of the queue, the last that are over, totals."""
-        recent: list[Job] = []
-        for job in self.ledger.over():
-            recent.append(job)
-            if len(recent) >= RECENT_LIMIT:
-                break
-        etas = self.forecast.queue()
-        return {
-            "schema": "watchrender.queue/1",
-            "at": clocks.stamp(utc_now()),
-            "instance": self.instance,
-            "paused": self.gate.paused,
-            "waiting": [failure.to_dict() for failure in self.gate.waiting()],
-            "counts": self.counts(),
-            "total": self.ledger.counts[State.QUEUED],
-            "rendering": [_short(job, None) for job in self.ledger.begun() if job.state is State.RENDERING],
-            "queue": [
-                _short(job, place, etas.get(job.id)) for place, job in enumerate(self.ledger.queue(QUEUE_LIMIT), 1)
-            ],
-            "recent": [_short(job, None) for job in recent],
-        }
-
-    def not_ready(self) -> list[Failure]:
-        """What keeps the service from rendering now: /readyz."""
-        found = self.gate.waiting()
-        if self._state != "running" or self.gate.stopping or self.gate.draining:
-            found = [
-                *found,
-                fail(Code.SHARE_OFFLINE, f"the service is {self._state if self._state != 'running' else 'draining'}"),
-            ]
-        return found
-
-    def log_of(self, job: Job) -> bytes:
-        """A job's own log: what its renders have said."""
-        try:
-            data = self.places.log(job.id).read_bytes()
-        except OSError:
-            data = b""
-        told = "".join(f"{line['at']}  {line['to']}: {line['why']}\n" for line in job.history)
-        return told.encode("utf-8", "replace") + (b"\n" + data if data else b"")
-
-    def document_of(self, job: Job) -> dict[str, Any] | None:
-        """The job's own document, as it lies in its folder now."""
-        from watchrender.core.job import Form
-
-        if not job.folder:
-            return None
-        source = self.folders.source(job)
-        try:
-            data = source.read_bytes() if job.form is Form.FILE else None
-        except OSError:
-            return None
-        read = self.judge.read(job, source, data)
-        return None if isinstance(read, Failure) else read[0].document
-
-    # -- dropping over HTTP ---------------------------------------------------------------------------------
-
-    def drop(
-        self, name: str, sub: str, document: dict[str, Any], settings: dict[str, Any] | None, key: str | None
-    ) -> str:
-        """Write a job into the inbox like any drop. Returns its id. Raises ValueError with words."""
-        _check_drop(name, sub)
-        known = dict(self.ledger.facts().get("idempotency", {}))
-        if key is not None and key in known:
-            return str(known[key])
-        inbox = self.folders.inbox_folder(sub)
-        disk.mkdirs(inbox)
-        free = next(found for found in naming.candidates(name) if self._free(inbox, found))
-        job = self.intake.announce(sub, f"{free}.json")
-        if key is not None:
-            known = dict(list(known.items())[-999:])
-            self.ledger.know(idempotency=known | {key: job.id})
-        if settings:
-            # In the job's own file: one file is there or it is not, and a sidecar beside it would have to settle first.
-            own = document.get("watchrender")
-            document = {**document, "watchrender": {**(own if isinstance(own, dict) else {}), **settings}}
-        try:
-            disk.write_new(inbox / f"{free}.json", json.dumps(document, ensure_ascii=False, indent=1))
-        except OSError as error:
-            self.ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")
-            raise
-        self._wake.set()
-        return job.id
-
-    def _free(self, inbox: Path, name: str) -> bool:
-        return not any(os.path.lexists(inbox / f"{name}{end}") for end in (".json", ".yaml", ".yml"))
-
 
 def _page_without_server() -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
     """The page in the folder: the dashboard's own, with its data inside."""
     from watchrender.web import page
 
     return page.standalone
-
-
-def _check_drop(name: str, sub: str) -> None:
-    for part in (name, *filter(None, sub.split("/"))):
-        if part in (".", "..") or set(part) & set("/\\\0") or not part.strip() or len(os.fsencode(part)) > 200:
-            raise ValueError(f"{part!r} cannot be a file name")
-        if naming.is_ignored(part, is_dir=False):
-            raise ValueError(f"{part!r} is a name that watchrender leaves alone")
-        if why := naming.not_for_windows(part):
-            raise ValueError(f"{part!r} is no name for a job: {why}")
-
-
-def _short(job: Job, position: int | None, eta: dict[str, Any] | None = None) -> dict[str, Any]:
-    full = status.document(job, position=position, eta=eta)
-    keys = (
-        "id", "job", "name", "sub", "state", "folder", "priority", "priority_from", "position", "hold", "attempt",
-        "max_attempts", "not_before", "waiting_for", "progress", "eta", "created_at", "queued_at", "started_at",
-        "finished_at", "template", "composition", "tags", "outputs", "error",
-    )  # fmt: skip
-    return {key: full[key] for key in keys}
 
 
 def _boot_id() -> str | None:
