@@ -212,6 +212,18 @@ def test_a_letter_about_a_setting_names_the_file_that_it_stands_in(waiting: Outs
     assert "column 1," not in wheres["inside"]
 
 
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("composition", "top"), [("Main", "done"), ("NoComp", "failed")])
+def test_the_status_in_a_jobs_folder_is_the_one_in_status(rendering: Outside, composition: str, top: str) -> None:
+    rendering.drop(f"twice/p60_{top}.json", rendering.spot, composition=composition)
+
+    told = rendering.wait(f"twice/{top}", "completed", "failed")
+
+    assert json.loads((rendering.root / top / "twice" / top / f"{top}.status.json").read_bytes()) == told
+
+
 # -- coming back ------------------------------------------------------------------------------------------------------
 
 RETURNS: dict[str, tuple[str, Callable[[Outside, str], None]]] = {

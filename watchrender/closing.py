@@ -101,7 +101,8 @@ class Closer:
             final = self._move(job, final, copy=copy, before_move=before_move)
             taken = {name: getattr(final, name) for name in (*changes, "finished_at", "folder")}
             moved = self._moved[job.id] = _Moved(event=event, why=why, taken=taken)
-        done = self._ledger.apply(job.id, moved.event, moved.why, **moved.taken)
+        # At the moment that the status in its folder tells: the two must not differ.
+        done = self._ledger.apply(job.id, moved.event, moved.why, at=moved.taken.get("finished_at"), **moved.taken)
         del self._moved[job.id]
         return done
 

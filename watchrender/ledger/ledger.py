@@ -295,12 +295,13 @@ class Ledger:
             self._tell(Change(job=job, before=None))
             return job
 
-    def apply(self, job_id: str, event: Event, why: str, **changes: Any) -> Job:
+    def apply(self, job_id: str, event: Event, why: str, *, at: str | None = None, **changes: Any) -> Job:
         """Change a job's state by the table: one saved transaction. Raises `states.Refused`, and KeyError for a job
-        that is over or unknown."""
+        that is over or unknown. `at`: when it came about, where that has been written down before."""
         with self._lock:
             before = self._live[job_id]
-            job = before.advance(event, at=self.stamp(), why=why, **changes)
+            moment = self.stamp() if at is None else max(at, before.updated_at)
+            job = before.advance(event, at=moment, why=why, **changes)
             self._swap(before, job)
             return job
 
