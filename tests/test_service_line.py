@@ -97,9 +97,10 @@ def test_jobs_of_every_form_arrive_in_done_complete_at_once_and_in_their_order(r
     for name in names:
         real.wait(name, "queued")
     until(lambda: real.overview("queue").get("total") == len(names), 10)
-    until(lambda: all(real.status(name)["position"] for name in names), 10)
+    # Places are kept fresh, not exact at every moment: each status is written by itself, and while the last ones queue
+    # two may tell of the same place.
+    until(lambda: sorted(real.status(name)["position"] or 0 for name in names) == list(range(1, len(names) + 1)), 30)
     queue = real.overview("queue")
-    positions = {name: real.status(name)["position"] for name in names}
     (real.root / "inbox" / "_PAUSE").unlink()
     with Witness(real.root / "done", len(names)) as witness:
         ended = {name: real.wait(name, *OVER) for name in names}
@@ -123,7 +124,6 @@ def test_jobs_of_every_form_arrive_in_done_complete_at_once_and_in_their_order(r
     }  # fmt: skip
     assert ended["short"]["progress"]["frames"] == 10
     assert [job["job"] for job in queue["queue"]][:3] == ["first", "sided", "packed"]
-    assert sorted(positions.values()) == list(range(1, 8))
     assert list((real.root / "inbox").iterdir()) == []
     assert list((real.root / "active").iterdir()) == []
     assert real.end() == 0
