@@ -174,6 +174,18 @@ def test_a_mark_that_came_with_its_job_holds_it_from_the_first_moment(rendering:
         assert rendering.wait(key, "queued", "completed")["state"] == "queued"
 
 
+def test_a_file_that_takes_the_place_of_another_under_a_new_mark_is_the_same_job(waiting: Outside) -> None:
+    waiting.drop("marked/spot.json", waiting.spot)
+    before = waiting.becomes("marked/spot", state="queued")
+
+    (waiting.root / "inbox/marked/spot.json").unlink()
+    waiting.drop("marked/p90_spot.json", waiting.spot, composition="Other")
+
+    after = waiting.becomes("marked/spot", priority=90, composition="Other", state="queued")
+    assert after["id"] == before["id"]
+    assert [path.name for path in (waiting.root / "status/marked").glob("*")] == ["spot.status.json"]
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 

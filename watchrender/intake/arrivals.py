@@ -157,6 +157,10 @@ class Arrivals:
         renamed = self._renamed(entry, found)
         if renamed is not None:
             return self._reattach(entry, renamed, f"renamed to {entry.name}")
+        known = self._replaced(entry) if form is Form.FILE else None
+        if known is not None:
+            entry.read_at = float("-inf")  # what is in it may be new too: it is read again, and judged if so
+            return self._reattach(entry, known, f"another file came for it, {entry.name}")
         known = self._known(entry)
         if known is not None:
             return self._reattach(entry, known, None)
@@ -180,6 +184,17 @@ class Arrivals:
                 return job
             if other.stamp[:2] == found.stamp[:2] and not entry.is_dir and self._same_content(entry, job):
                 return job  # a share that invents a new inode at each look
+        return None
+
+    def _replaced(self, entry: Entry) -> Job | None:
+        """The job whose file went away while one of the same name, with another mark, came: renamed and saved."""
+        name = naming.fold(naming.parse_name(entry.name).name)
+        for other in self._inbox.gone:
+            job = self._ledger.get(other.job_id or "")
+            if other.sub != entry.sub or job is None or job.form is not Form.FILE or job.over or job.begun:
+                continue
+            if naming.fold(naming.parse_name(other.name).name) == name:
+                return job
         return None
 
     def _same_content(self, entry: Entry, job: Job) -> bool:
