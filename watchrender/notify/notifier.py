@@ -33,6 +33,8 @@ from watchrender.notify.send import Recipient, Send, send
 ENVIRONMENT_SECONDS = 600.0
 #: What ended longer ago than this is no news after a restart.
 CATCH_UP_SECONDS = 86_400.0
+#: Up to where was heard is kept this often while nobody is told anything.
+KEEP_SECONDS = 60.0
 #: So many messages for a person at once become one.
 DIGEST_FROM = 5
 MOST_ADDRESSES = 10  # of one job
@@ -66,6 +68,8 @@ class Notifier:
         self._waiting: dict[str, Failure] = {}
         self._told: dict[str, float] = {}  # code of a trouble that somebody was told of → when
         self._told_waits: set[str] = set()
+        self._heard_until: str | None = None  # not kept yet
+        self._kept_at = clock()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="notify", daemon=True)
@@ -121,6 +125,8 @@ class Notifier:
     def turn(self, *, sending: bool = True) -> None:
         """Take in what was heard, then send what is due: one message for each target, again and again."""
         self._take_in()
+        if self._heard_until is not None and (not sending or self._clock() - self._kept_at >= KEEP_SECONDS):
+            self._keep([])
         if not sending:
             return
         for to, count in self._outbox.drop_old(self._ledger.stamp()).items():
@@ -147,8 +153,17 @@ class Notifier:
         found = [pair for job in news for pair in self._of_job(job)]
         found += self._of_environment(waiting)
         found += self._of_empty_queue(news)
-        if news or found:
-            self._outbox.add(found, _moment(news[-1]) if news else None)
+        if news:
+            self._heard_until = _moment(news[-1])
+        if found:
+            self._keep(found)
+
+    def _keep(self, found: list[tuple[str, Message]]) -> None:
+        """Into the outbox, and with it up to where was heard. Where nobody is told anything that mark alone is no
+        reason to flush: it is kept now and then, and what is heard again after a crash is told to nobody again."""
+        until, self._heard_until = self._heard_until, None
+        self._kept_at = self._clock()
+        self._outbox.add(found, until)
 
     def _of_job(self, job: Job) -> Iterator[tuple[str, Message]]:
         message = messages.of_job(job, node=self._node, at=_moment(job))
