@@ -24,8 +24,8 @@ from watchrender.render.process import Tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand counts starts with a shell script")
 
-#: A line of the journal is one flush. Found: nine, from seen in the inbox to what was learned of its render, and now and
-#: then one for all jobs together.
+#: A line of the journal is one flush. Found: nine, from seen in the inbox to what was learned of its render, and now
+#: and then one for all jobs together.
 MOST_LINES_A_JOB = 9.5
 #: Found: those lines, the claim, the film and the delivery moved, private folders made and removed, our copy of the
 #: job.
