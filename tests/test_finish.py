@@ -16,7 +16,8 @@ import pytest
 from tests.line import FILM, Line, serving, until
 from watchrender import disk, finish, worker
 from watchrender.core.job import Job
-from watchrender.finish import deliver_elsewhere, fill_in
+from watchrender.core.settings import fill_in
+from watchrender.finish import deliver_elsewhere
 
 
 @pytest.fixture

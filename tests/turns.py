@@ -60,7 +60,6 @@ class Hand:
             footage=Footage(self.home / "work", clock=self.clock),
             module_installed=lambda _name: True,
             now=self.now,
-            reserved=(self.inbox, self.folders.active, self.folders.failed, self.folders.status),
             settle_seconds=2.0,
         )
         self.intake = Intake(

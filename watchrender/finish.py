@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,7 +26,7 @@ from watchrender.core import naming, paths, policy, status
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Job, Progress
 from watchrender.core.policy import Facts
-from watchrender.core.settings import Settings
+from watchrender.core.settings import Settings, fill_in
 from watchrender.core.states import Event
 from watchrender.judge import policy_of
 from watchrender.ledger.ledger import Ledger
@@ -279,8 +278,11 @@ class Finisher:
         found: list[dict[str, Any]] = []
         for output, text in pairs:
             target = self._target(job, output, text, prepared.judged.settings, delivery)
-            if isinstance(target, Failure):
+            if isinstance(target, Failure) and wished is not None:
                 return target
+            if isinstance(target, Failure):  # the job's own wish is the weakest: the film lies in done/ anyway
+                delivery.warnings += (f"left out: {target.message} {target.cure}",)
+                continue
             entry = outputs.describe(output, beside=folder)
             found.append(
                 {
@@ -312,9 +314,10 @@ class Finisher:
             realpath=os.path.realpath,
             root_server=paths.server_of(str(self.folders.root)),
             rules=tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in self.config.path_map),
-            reserved=(),
+            reserved=tuple(str(folder) for folder in self.folders.own),
         )
-        judged = policy.delivery_target(filled, path="output", facts=facts, policy=policy_of(self.config))
+        allowed = policy_of(self.config)
+        judged = policy.delivery_target(filled, path="output", facts=facts, policy=allowed)
         if isinstance(judged, Failure):
             return judged
         path = Path(judged)
@@ -327,10 +330,16 @@ class Finisher:
                 f"the film is {ext}, so it was delivered as {path.stem}.{ext} and not as {path.name}",
             )
             path = path.with_suffix(f".{ext}")
-        if not os.path.lexists(path) or self._on_exists(settings) == "replace":
+        if refused := policy.target_objection(str(path), path="output", facts=facts, policy=allowed):
+            return refused
+        if not os.path.lexists(path):
             return path
         if self._on_exists(settings) == "fail":
             return fail(Code.OUTPUT_EXISTS, f"{path} is there already, and on_exists is fail", path="output")
+        if self._on_exists(settings) == "replace":
+            if _may_be_replaced(path, output):
+                return path
+            delivery.warnings += (f"{path} holds more than frames, so it was not replaced",)
         return path.with_name(self._unused(path.parent, path.name))
 
     # -- the end --------------------------------------------------------------------------------------------
@@ -430,25 +439,6 @@ class Finisher:
         self.forget(prepared)
 
 
-def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
-    """`{job} {sub} {date} {composition} {ext}` filled in; braces with other words stay."""
-    values = {
-        "job": job.name,
-        "sub": job.sub,
-        "date": now.strftime("%Y-%m-%d"),
-        "composition": _one_part(job.composition or ""),
-        "ext": ext,
-    }
-    return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda found: values[found[0][1:-1]], text)
-
-
-def _one_part(text: str) -> str:
-    """A composition's name as one part of a path: it may hold anything, slashes too."""
-    return (
-        "".join("_" if sign in '<>:"/\\|?*' or ord(sign) < 32 else sign for sign in text).strip(". ") or "composition"
-    )
-
-
 def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
     """Copy films to their targets: hidden name, flush, rename; then a copy of the status file beside each. One that
     has arrived is not copied again."""
@@ -511,6 +501,21 @@ def tell_beside(deliveries: Iterable[dict[str, Any]], said: bytes) -> None:
     for found in deliveries:
         with suppress(OSError):
             _write_beside(Path(found["to"]), said)
+
+
+def _may_be_replaced(path: Path, output: Output) -> bool:
+    """A film takes the place of a file. Frames take the place of a folder of frames, never of anything else: to replace
+    a folder is to remove all that is in it."""
+    if output.kind is Kind.FILM:
+        return not path.is_dir()
+    try:
+        with os.scandir(path) as entries:
+            suffix = output.last_file.suffix.lower()
+            return all(
+                entry.is_file(follow_symlinks=False) and entry.name.lower().endswith(suffix) for entry in entries
+            )
+    except OSError:
+        return False
 
 
 def _is_sequence(source: Path) -> bool:

@@ -10,7 +10,8 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -81,7 +82,6 @@ class Judge:
         footage: Footage,
         module_installed: Callable[[str], bool],
         now: Callable[[], datetime],
-        reserved: Iterable[Path] = (),
         settle_seconds: float = 2.0,
         windows: bool = os.name == "nt",
     ) -> None:
@@ -96,7 +96,7 @@ class Judge:
         self._root = os.path.realpath(folders.root)
         self._server = paths.server_of(str(folders.root))
         self._rules = tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in config.path_map)
-        self._reserved = tuple(str(path) for path in reserved)
+        self._reserved = tuple(str(path) for path in folders.own)
         self.policy = policy_of(config)
         self.max_job_size = config.watch.max_job_size
 
@@ -193,7 +193,8 @@ class Judge:
         failures, allowances = policy.objections(text.document, facts, self.policy)
         failures = [_placed(found, text) for found in failures]
         failures += [
-            _placed_setting(found, merged, text, sidecar) for found in self._settings_objections(merged, facts)
+            _placed_setting(found, merged, text, sidecar)
+            for found in self._settings_objections(merged, facts, job, text)
         ]
         fields["warnings"] = (*text.warnings, *(found.warning for found in allowances if found.warning))
         judged = Judged(text=text, settings=merged, fields=fields, allowances=tuple(allowances))
@@ -250,10 +251,15 @@ class Judge:
                 return old.id if old.digest == digest else None
         return None
 
-    def _settings_objections(self, merged: Settings, facts: Facts) -> list[Failure]:
+    def _settings_objections(self, merged: Settings, facts: Facts, job: Job, text: JobText) -> list[Failure]:
         found: list[Failure] = []
         if merged.output is not None:
-            target = policy.delivery_target(merged.output, path="output", facts=facts, policy=self.policy)
+            # Filled in as it will be: a job may be called `status`, and a composition `inbox`.
+            composition = text.document.get("template", {}).get("composition")
+            named = replace(job, composition=composition if isinstance(composition, str) else None)
+            ext = document.film_ext(text.document, platform=sys.platform)
+            filled = settings_of.fill_in(merged.output, named, ext, self._now())
+            target = policy.delivery_target(filled, path="output", facts=facts, policy=self.policy)
             if isinstance(target, Failure):
                 found.append(target)
         for number, name in enumerate(merged.notify or ()):

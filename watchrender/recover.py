@@ -608,7 +608,7 @@ def delivery_check(config: Config, folders: Folders) -> Callable[[str], bool]:
         realpath=os.path.realpath,
         root_server=paths.server_of(str(folders.root)),
         rules=(),
-        reserved=(),
+        reserved=tuple(str(folder) for folder in folders.own),
     )
     rules = policy_of(config)
 

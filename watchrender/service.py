@@ -216,7 +216,6 @@ class Service:
             footage=footage,
             module_installed=lambda name: self.preparer.module_installed(name),
             now=utc_now,
-            reserved=(folders.inbox, folders.active, folders.failed, folders.cancelled, folders.status),
             settle_seconds=self.pace.settle,
         )
         self.marker = f"watchrender-{root_hash(self.root)}"

@@ -94,7 +94,6 @@ def _judge(config: Config, folders: Folders) -> Judge:
         footage=Footage(work),
         module_installed=lambda name: isinstance(engine, Failure) or nexrender.module_installed(engine, name),
         now=lambda: datetime.now(UTC),
-        reserved=(folders.inbox, folders.active, folders.failed, folders.cancelled, folders.status),
         settle_seconds=0.0,
     )
 

@@ -163,9 +163,30 @@ def delivery_target(text: str, *, path: str, facts: Facts, policy: Policy) -> st
             f"{path}: {said(text)} is a path of another machine.",
             "Write this machine's path, or ask the operator for a rule in path_map.",
         )
-    refused = _server_objection(source, path, facts, policy) or _target_objection(source.text, path, facts, policy)
+    refused = _server_objection(source, path, facts, policy) or target_objection(
+        source.text, path=path, facts=facts, policy=policy
+    )
     slash = ("\\" if facts.windows else "/") if text.rstrip().endswith(("/", "\\")) else ""
     return refused or source.text + slash
+
+
+def target_objection(target: str, *, path: str, facts: Facts, policy: Policy) -> Failure | None:
+    """Why nothing may be delivered to this full path of this machine. To be asked of the very file or folder that will
+    be written: an extension taken off, or a name put behind it, makes another place of the one that was asked for."""
+    allowed = (facts.root,) if policy.roots is None else policy.roots
+    if not _is_within(target, allowed, facts):
+        return _denied(
+            path,
+            f"{path}: {said(target)} is not in a folder that films may be delivered to.",
+            "Write a path under the root, or ask the operator to add its folder to policy.roots.",
+        )
+    if _is_within(target, facts.reserved, facts):
+        return _denied(
+            path,
+            f"{path}: {said(target)} is in a folder that watchrender keeps for itself.",
+            f"Deliver to another folder. {NO_SETTING}",
+        )
+    return None
 
 
 def said(value: object, limit: int = 120) -> str:
@@ -668,23 +689,6 @@ def _server_objection(source: Source, path: str, facts: Facts, policy: Policy) -
         f'{path}: the server "{source.server}" is not the one that holds the hot folder.',
         f'Use a file on the share, or ask the operator to add "{source.server}" to policy.hosts{mapped}.',
     )
-
-
-def _target_objection(target: str, path: str, facts: Facts, policy: Policy) -> Failure | None:
-    allowed = (facts.root,) if policy.roots is None else policy.roots
-    if not _is_within(target, allowed, facts):
-        return _denied(
-            path,
-            f"{path}: {said(target)} is not in a folder that films may be delivered to.",
-            "Write a path under the root, or ask the operator to add its folder to policy.roots.",
-        )
-    if _is_within(target, facts.reserved, facts):
-        return _denied(
-            path,
-            f"{path}: {said(target)} is in a folder that watchrender keeps for itself.",
-            f"Deliver to another folder. {NO_SETTING}",
-        )
-    return None
 
 
 def _is_within(path: str, folders: tuple[str, ...], facts: Facts) -> bool:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
+from watchrender.core.job import Job
 from watchrender.core.naming import WORDS
 from watchrender.core.textual import MOST_FAULTS, Fault, JsonPath, shown, written
 from watchrender.core.units import format_duration, parse_duration, parse_size
@@ -96,6 +97,25 @@ def parse(
             found[key] = KEYS[key].read(reading, (*at, key), value)
     given = {key: value for key, value in found.items() if value is not None}
     return Settings(**given, sources=tuple((key, source) for key in given)), reading.faults
+
+
+def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
+    """`{job} {sub} {date} {composition} {ext}` filled in; braces with other words stay."""
+    values = {
+        "job": job.name,
+        "sub": job.sub,
+        "date": now.strftime("%Y-%m-%d"),
+        "composition": _one_part(job.composition or ""),
+        "ext": ext,
+    }
+    return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda found: values[found[0][1:-1]], text)
+
+
+def _one_part(text: str) -> str:
+    """A composition's name as one part of a path: it may hold anything, slashes too."""
+    return (
+        "".join("_" if sign in '<>:"/\\|?*' or ord(sign) < 32 else sign for sign in text).strip(". ") or "composition"
+    )
 
 
 def merge(job: Settings, sidecar: Settings) -> Settings:

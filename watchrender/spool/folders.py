@@ -116,7 +116,7 @@ class Folders:
         """Make what is missing below the root (never the root) and prove that renames work. Raises `Unfit`."""
         if not self.root.is_dir():
             raise Unfit(f"root: {self.root} is not there; make it, or mount the share, then start again")
-        for folder in self._all():
+        for folder in self.own:
             try:
                 disk.mkdirs(folder)
             except OSError as error:
@@ -159,11 +159,13 @@ class Folders:
         if trouble is not None:
             raise disk.Away(errno.ENODEV, trouble, str(self.root))
 
-    def _all(self) -> tuple[Path, ...]:
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """The folders that hold what we put there: nothing else is delivered into them, not even a film."""
         return (self.inbox, self.active, self.done, self.failed, self.cancelled, self.status)
 
     def _sweep_trials(self) -> None:
-        for folder in self._all():
+        for folder in self.own:
             for left in folder.glob(".trial-*"):
                 disk.remove_tree(left) if left.is_dir() else disk.remove(left)
 
