@@ -324,6 +324,10 @@ def test_a_job_is_not_meant_by_another_name_and_is_by_another_spelling() -> None
         ("p20_spot.yaml", ["spot.json"], "spot.json"),
         ("spot.p20.yaml", ["p80_spot.zip"], "p80_spot.zip"),
         ("spot.yaml", ["p80_spot.json", "spot.json"], "spot.json"),  # exact stem first
+        ("spot.yaml", ["SPOT.json", "Spot.json", "spot.json"], "spot.json"),
+        ("Spot.yaml", ["SPOT.json", "Spot.json", "spot.json"], "Spot.json"),
+        ("spot.yaml", ["p80_Spot.json", "p90_spot.json"], "p90_spot.json"),
+        ("sPot.yaml", ["SPOT.json", "Spot.json"], "SPOT.json"),
         ("spot.yaml", ["spot10.json", "sh.json"], None),
         ("spot.yaml", ["p90_spot.json", "p80_spot.json"], "p80_spot.json"),
         ("spot.yaml", [], None),

@@ -189,6 +189,21 @@ def test_a_file_that_takes_the_place_of_another_under_a_new_mark_is_the_same_job
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
+def test_settings_beside_names_that_differ_by_case_only_go_by_the_spelling(waiting: Outside) -> None:
+    if waiting.lay("cases/probe.tmp").with_name("PROBE.TMP").exists():
+        pytest.skip("this disk takes Spot and spot for one")
+    for name, tag in (("Spot", "large"), ("spot", "small")):
+        waiting.lay(f"cases/{name}.yaml", f"tags: [{tag}]\n")
+        waiting.drop(f"cases/{name}.json", waiting.spot)
+
+    found = [waiting.wait(f"cases/{key}", "queued", "failed") for key in ("Spot", "spot~2")]
+
+    assert {job["files"]["job"]: (job["tags"], job["files"]["sidecar"]) for job in found} == {
+        "Spot.json": (["large"], "Spot.yaml"),
+        "spot.json": (["small"], "spot.yaml"),
+    }
+
+
 def test_a_release_beats_the_hold_there_was_and_not_one_that_is_written_afterwards(waiting: Outside) -> None:
     waiting.drop("holds/spot.json", waiting.spot)
     waiting.lay("holds/spot.yaml", "hold: true\n")

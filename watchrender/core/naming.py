@@ -214,9 +214,14 @@ def target_matches(target: str, job_name: str, file_names: Iterable[str]) -> boo
 def sidecar_owner(sidecar: str, jobs: Iterable[tuple[str, bool]]) -> str | None:
     """Which of the jobs of one folder, given as (name, is it a folder), a sidecar belongs to; None if to none.
 
-    By exact stem, else by job name with the marks taken off on both sides. Where several fit it is the first in
-    natural order, so that two looks at one folder never disagree."""
-    ordered = sorted(jobs, key=lambda job: natural_key(job[0]))
+    By exact stem, else by job name with the marks taken off on both sides. Where several fit, the one of just the same
+    spelling goes before `Spot` beside `spot`, then the first in natural order: two looks never disagree."""
+    written = {stem_of(sidecar), parse_name(sidecar).name}
+
+    def is_other(job: str, is_dir: bool) -> bool:
+        return not written & {stem_of(job, is_dir=is_dir), parse_name(job, is_dir=is_dir).name}
+
+    ordered = sorted(jobs, key=lambda job: (is_other(*job), natural_key(job[0])))
     stem, name = fold(stem_of(sidecar)), fold(parse_name(sidecar).name)
     exact = (job for job, is_dir in ordered if fold(stem_of(job, is_dir=is_dir)) == stem)
     named = (job for job, is_dir in ordered if fold(parse_name(job, is_dir=is_dir).name) == name)
