@@ -242,6 +242,19 @@ def test_a_letter_about_a_setting_names_the_file_that_it_stands_in(waiting: Outs
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("litter", [(), ("note.txt",)])
+def test_a_folder_in_failed_is_in_the_way_of_a_folder_and_not_of_a_key(rendering: Outside, litter: list[str]) -> None:
+    sub = f"litter{len(litter)}"
+    (rendering.root / "failed" / sub / "spot").mkdir(parents=True)
+    for name in litter:
+        (rendering.root / "failed" / sub / "spot" / name).touch()
+
+    rendering.put(f"{sub}/spot.json", '{"template": 4}')
+
+    assert rendering.wait(f"{sub}/spot", "failed")["folder"] == f"failed/{sub}/spot~2"
+    assert [path.name for path in (rendering.root / "failed" / sub / "spot").iterdir()] == list(litter)
+
+
 @pytest.mark.parametrize(("composition", "top"), [("Main", "done"), ("NoComp", "failed")])
 def test_the_status_in_a_jobs_folder_is_the_one_in_status(rendering: Outside, composition: str, top: str) -> None:
     rendering.drop(f"twice/p60_{top}.json", rendering.spot, composition=composition)

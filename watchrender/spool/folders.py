@@ -640,10 +640,13 @@ def _exists(path: Path) -> bool:
 
 
 def _is_subfolder(path: Path) -> bool:
-    """A folder that is not a job's own: no status file of ours in it."""
+    """A folder that has folders in it and is not a job's own: no status file of ours. An empty one, or one with files
+    of somebody's only, is in the way of a folder there, and not of a key."""
     try:
         with os.scandir(path) as entries:
-            return not any(entry.name.endswith(STATUS_SUFFIX) for entry in entries)
+            found = list(entries)
+        is_a_jobs = any(entry.name.endswith(STATUS_SUFFIX) for entry in found)
+        return not is_a_jobs and any(entry.is_dir(follow_symlinks=False) for entry in found)
     except OSError:
         return False
 
