@@ -70,6 +70,36 @@ def test_a_job_dropped_over_http_is_a_drop_like_any_other(line: Line) -> None:
         assert client.get(f"/api/v1/jobs/{status['id']}/outputs/0").status_code == 410
 
 
+def test_a_job_tells_its_settings_and_where_each_came_from(line: Line) -> None:
+    line.change(limits={"stall": "7m"})
+    line.drop("p80_spot.json", line.job() | {"watchrender": {"hold": True, "render_timeout": "2h"}})
+    line.drop("spot.yaml", "max_retries: 1\n")
+    with serving(line), _client(line) as client:
+        job = line.wait("spot", "queued")
+        found = client.get(f"/api/v1/jobs/{job['id']}/settings").json()["settings"]
+
+    assert {entry["key"]: (entry["value"], entry["source"]) for entry in found} == {
+        "priority": (80, "filename"),
+        "max_retries": (1, "sidecar"),
+        "hold": (True, "job"),
+        "render_timeout": ("2h", "job"),
+        "stall_timeout": ("7m", "configuration"),
+        "on_exists": ("version", "configuration"),
+    }
+
+
+def test_a_job_that_no_inbox_would_take_is_refused_at_the_door(line: Line) -> None:
+    line.change(watch={"max_job_size": "10KiB"})
+    with serving(line), _client(line) as client:
+        answer = client.post("/api/v1/jobs", json={"name": "spot", "job": line.job(note="x" * 11_000)})
+        outside = client.post("/api/v1/jobs", json={"name": "spot", "sub": f"{line.home}/outside", "job": line.job()})
+
+    assert answer.status_code == 413
+    assert outside.status_code == 422
+    assert line.files("inbox") == []
+    assert not (line.home / "outside").exists()
+
+
 def test_one_key_from_many_at_once_is_one_job(line: Line) -> None:
     body = {"name": "spot", "job": line.job(), "settings": {"hold": True}}
     with serving(line), _client(line) as client, ThreadPoolExecutor(12) as senders:

@@ -124,6 +124,19 @@ def test_what_was_sent_once_is_known_after_a_restart(lived: Lived) -> None:
     assert lived.files("inbox") == ["spot.json"]
 
 
+def test_a_log_that_is_followed_is_told_once_and_whole(lived: Lived) -> None:
+    lived.drop("spot.json", lived.job("CrashTwice"))
+    lived.drop("other.json", lived.job("Slow"))
+    with living(lived):
+        for name in ("spot", "other"):
+            until(lambda name=name: lived.status(name))
+            followed = lived.command("logs", name, "-f")
+            whole = lived.command("logs", name)
+            assert (followed.returncode, whole.returncode) == (0, 0)
+            assert followed.stdout == whole.stdout
+            assert "Finished composition" in whole.stdout
+
+
 @pytest.mark.parametrize("words", [("top",), ("logs", "spot", "-f"), ("submit", "--wait", "other.json")])
 def test_who_follows_is_told_that_the_service_has_gone(lived: Lived, words: tuple[str, ...]) -> None:
     (lived.home / "other.json").write_text(json.dumps(lived.job("Slower")), encoding="utf-8")

@@ -66,7 +66,7 @@ def _is_free(inbox: Path, name: str) -> bool:
 
 
 def _check(name: str, sub: str) -> None:
-    for part in (name, *filter(None, sub.split("/"))):
+    for part in (name, *(sub.split("/") if sub else ())):
         if part in (".", "..") or set(part) & set("/\\\0") or not part.strip() or len(os.fsencode(part)) > 200:
             raise ValueError(f"{part!r} cannot be a file name")
         if naming.is_ignored(part, is_dir=False):

@@ -7,7 +7,7 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +143,17 @@ def log_of(places: Places, job: Job) -> bytes:
         data = places.log(job.id).read_bytes()
     except OSError:
         data = b""
-    told = "".join(f"{line['at']}  {line['to']}: {line['why']}\n" for line in job.history)
+    told = "".join(f"{line['at']}  {line['to']}: {line['why']}\n" for line in _head(job.history, bool(data)))
     return told.encode("utf-8", "replace") + (b"\n" + data if data else b"")
+
+
+def _head(history: Sequence[Mapping[str, Any]], has_begun: bool) -> Iterator[Mapping[str, Any]]:
+    """Of the history what stands before the renders' own words, which tell the rest: who follows a log reads on from
+    where he was, so nothing may come in between later."""
+    for line in history:
+        yield line
+        if has_begun and line["to"] == State.RENDERING:
+            return
 
 
 def document_of(folders: Folders, judge: Judge, job: Job) -> dict[str, Any] | None:

@@ -418,6 +418,13 @@ class Service:
             drop=self.drops.drop,
             document_of=partial(document_of, self.folders, self.judge),
             ready=self.reports.not_ready,
+            most_bytes=self.config.watch.max_job_size,
+            defaults={
+                "max_retries": self.config.retry.max_retries,
+                "render_timeout": self.config.limits.render,
+                "stall_timeout": self.config.limits.stall,
+                "on_exists": str(self.config.delivery.on_exists),
+            },
         )
         try:
             self.web.start()
