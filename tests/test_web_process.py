@@ -124,17 +124,19 @@ def test_what_was_sent_once_is_known_after_a_restart(lived: Lived) -> None:
     assert lived.files("inbox") == ["spot.json"]
 
 
-def test_a_log_that_is_followed_is_told_once_and_whole(lived: Lived) -> None:
-    lived.drop("spot.json", lived.job("CrashTwice"))
-    lived.drop("other.json", lived.job("Slow"))
+@pytest.mark.parametrize("http", [True, False])
+@pytest.mark.parametrize(("composition", "tries"), [("CrashTwice", 3), ("Slow", 1)])
+def test_a_log_that_is_followed_is_told_once_and_whole(lived: Lived, composition: str, tries: int, http: bool) -> None:
+    lived.change(server={"enabled": http})
+    lived.drop("spot.json", lived.job(composition))
     with living(lived):
-        for name in ("spot", "other"):
-            until(lambda name=name: lived.status(name))
-            followed = lived.command("logs", name, "-f")
-            whole = lived.command("logs", name)
-            assert (followed.returncode, whole.returncode) == (0, 0)
-            assert followed.stdout == whole.stdout
-            assert "Finished composition" in whole.stdout
+        until(lambda: lived.status("spot"), 60)
+        followed = lived.command("logs", "spot", "-f")
+
+    assert followed.returncode == 0
+    lines = followed.stdout.splitlines()
+    assert lines.count("spawning aerender process: aerender") == tries
+    assert sum("Finished composition" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize("words", [("top",), ("logs", "spot", "-f"), ("submit", "--wait", "other.json")])

@@ -137,22 +137,24 @@ class Reports:
         return {str(state): number for state, number in self._ledger.counts.items()}
 
 
-def log_of(places: Places, job: Job) -> bytes:
-    """A job's own log: its history, and what its renders have said."""
+def log_of(places: Places, job: Job, *, growing: bool = False) -> bytes:
+    """A job's own log: its history, and what its renders have said. `growing`: for somebody who may read on behind it,
+    so that nothing may come in between later."""
     try:
         data = places.log(job.id).read_bytes()
     except OSError:
         data = b""
-    told = "".join(f"{line['at']}  {line['to']}: {line['why']}\n" for line in _head(job.history, bool(data)))
+    told = "".join(
+        f"{line['at']}  {line['to']}: {line['why']}\n" for line in _head(job.history, growing and bool(data))
+    )
     return told.encode("utf-8", "replace") + (b"\n" + data if data else b"")
 
 
-def _head(history: Sequence[Mapping[str, Any]], has_begun: bool) -> Iterator[Mapping[str, Any]]:
-    """Of the history what stands before the renders' own words, which tell the rest: who follows a log reads on from
-    where he was, so nothing may come in between later."""
+def _head(history: Sequence[Mapping[str, Any]], only_head: bool) -> Iterator[Mapping[str, Any]]:
+    """The history, or of it what came before the renders' own words: those tell the rest."""
     for line in history:
         yield line
-        if has_begun and line["to"] == State.RENDERING:
+        if only_head and line["to"] == State.RENDERING:
             return
 
 

@@ -414,7 +414,7 @@ class Service:
             folders=self.folders,
             service_document=self.reports.service_document,
             queue_document=self.reports.queue_document,
-            log_of=self.log_of,
+            log_of=partial(log_of, self.places, growing=True),
             drop=self.drops.drop,
             document_of=partial(document_of, self.folders, self.judge),
             ready=self.reports.not_ready,

@@ -280,7 +280,8 @@ def _log_over_http(client: Any, job: dict[str, Any]) -> _Read:
 
 
 def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
-    """The log in the job's folder once it is over, else the one that grows on the machine that renders."""
+    """The log in the job's folder once it is over, else the one that grows on the machine that renders; who began with
+    that one stays with it, for the other begins with the history."""
     from watchrender.config import default_state_dir
     from watchrender.core import naming
 
@@ -288,7 +289,8 @@ def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
 
     def read(after: int) -> bytes | None:
         now = reach.find(job["id"] or job["job"])
-        for path in (reach.folders.absolute(now["folder"]) / f"{naming.last_of(now['job'], now['sub'])}.log", growing):
+        in_folder = reach.folders.absolute(now["folder"]) / f"{naming.last_of(now['job'], now['sub'])}.log"
+        for path in (growing, in_folder) if after else (in_folder, growing):
             try:
                 return bytes(path.read_bytes()[after:])
             except OSError:
