@@ -208,7 +208,13 @@ class Service:
         fetcher = Fetcher(policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache)
         # The workers of a farm read their footage themselves: what is near us is not near them.
         near = Ahead(fetcher=fetcher, cache=cache, folder=work_dir / "attempts")
-        footage = Footage(work_dir, fetcher=fetcher, ahead=near if config.engine == "nexrender-cli" else None)
+        footage = Footage(
+            work_dir,
+            fetcher=fetcher,
+            ahead=near if config.engine == "nexrender-cli" else None,
+            # By a clock that is behind, a file that grows looks as if it had been complete for long.
+            wall=lambda: time.time() + min(0.0, folders.clock_ahead),
+        )
         self.judge = Judge(
             config=config,
             folders=folders,
@@ -242,6 +248,7 @@ class Service:
             forecast=self.forecast,
             work_dir=work_dir,
         )
+        self.reports.clock_ahead = lambda: folders.clock_ahead
         self.drops = Drops(folders=folders, ledger=ledger, intake=lambda: self.intake, dropped=self._wake.set)
         self.preparer.estimate = self._eta_of_running
         self.warm = WarmNode(

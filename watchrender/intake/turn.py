@@ -181,7 +181,7 @@ class Intake:
         self._watch.next_look = None
         with self._handed:
             hinted, self._hinted = self._hinted, set()
-        self._recall(hinted, now)
+        self._recall(hinted, listing, now)
         self._jobs_changed()
         fresh = self._compare(listing, now)
         self._arrivals.arrive(fresh, now)
@@ -208,17 +208,19 @@ class Intake:
     def _is_sub(self, sub: str) -> bool:
         return sub in self._arrivals.subs
 
-    def _recall(self, hinted: Iterable[str], now: float) -> None:
+    def _recall(self, hinted: Iterable[str], listing: Listing, now: float) -> None:
         """What the events named is looked at again."""
         root = f"{self._folders.inbox}{os.sep}"
         self._arrivals.told_of.clear()
         for path in hinted:
             if not path.startswith(root):
                 continue
-            self.events_missed = 0
             place = path[len(root) :].replace(os.sep, "/")
-            self._arrivals.unheard.pop(place, None)
             self._arrivals.told_of.add(place)
+            sub, _, name = place.rpartition("/")
+            if name in listing.subs.get(sub, ()):  # else it may be our own claim: that is heard on every share
+                self.events_missed = 0
+                self._arrivals.unheard.pop(place, None)
             parts = place.split("/")
             for depth in range(len(parts)):
                 entry = self._inbox.get("/".join(parts[:depth]), parts[depth])

@@ -18,6 +18,7 @@ import os
 import queue
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ _RETRY = re.compile(r"^\.retry-[0-9A-Z]{26}$")
 _ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 #: What people drop: never removed by us, not even where we know nothing of it.
 _DROPPED = (".json", ".yaml", ".yml", ".zip", ".aep", ".aepx")
+
+
+#: Clocks closer than this are not told apart from a disk's rough times, or from a slow share.
+_CLOCKS_AGREE_SECONDS = 5.0
 
 
 class FolderNames(Protocol):
@@ -101,6 +106,7 @@ class Folders:
         self.cancelled = root / names.cancelled
         self.status = root / names.status
         self.identity: tuple[int, int] | None = None
+        self.clock_ahead = 0.0  # seconds by which the disk's clock is ahead of ours, where it is worth a word
         self.instances: set[str] = (
             set()
         )  # who has written service.json here, as far as we know: we, and those before us
@@ -122,6 +128,7 @@ class Folders:
             except OSError as error:
                 raise Unfit(f"{folder} cannot be made: {error.strerror}; check the rights of this user there") from None
         self._sweep_trials()
+        self.clock_ahead = self._clock_ahead()
         for other in (self.active, self.failed, self.cancelled, self.status):
             self._trial(self.inbox, other)
         self.identity = identity(self.root)
@@ -168,6 +175,17 @@ class Folders:
         for folder in self.own:
             for left in folder.glob(".trial-*"):
                 disk.remove_tree(left) if left.is_dir() else disk.remove(left)
+
+    def _clock_ahead(self) -> float:
+        """A server gives files its own time. Some disks keep whole seconds, or every second one, only."""
+        trial = self.inbox / f".trial-{uuid.uuid4().hex[:8]}"
+        try:
+            disk.write(trial, b"x", durable=False)
+            ahead = trial.stat().st_mtime - time.time()
+            disk.remove(trial)
+        except OSError:
+            return 0.0  # the next trial says what is wrong
+        return round(ahead, 1) if abs(ahead) > _CLOCKS_AGREE_SECONDS else 0.0
 
     def _trial(self, one: Path, other: Path) -> None:
         name = f".trial-{uuid.uuid4().hex[:8]}"
