@@ -89,8 +89,13 @@ def test_a_drain_over_http_ends_it_when_the_render_is_finished(lived: Lived) -> 
     with living(lived), _client(lived) as client:
         lived.wait("spot", "rendering")
         said = client.post("/queue/drain").json()
+        ready = client.get(str(client.base_url.copy_with(path="/readyz")))
 
         assert said["draining"] is True
+        assert (ready.status_code, [found["code"] for found in ready.json()["waiting"]]) == (
+            503,
+            ["SERVICE_NOT_RUNNING"],
+        )
         assert lived.ends() == 0
     assert lived.status("spot")["state"] == "completed"
     assert not (lived.root / "inbox" / "_PAUSE").exists()

@@ -129,10 +129,8 @@ class Reports:
         """What keeps the service from rendering now: /readyz."""
         found = self._gate.waiting()
         if self.state != "running" or self._gate.stopping or self._gate.draining:
-            found = [
-                *found,
-                fail(Code.SHARE_OFFLINE, f"the service is {self.state if self.state != 'running' else 'draining'}"),
-            ]
+            mood = self.state if self.state != "running" else "draining"
+            found = [*found, fail(Code.SERVICE_NOT_RUNNING, f"the service is {mood}")]
         return found
 
     def counts(self) -> dict[str, int]:

@@ -59,6 +59,7 @@ class Code(StrEnum):
     DISK_FULL = "DISK_FULL"
     SHARE_OFFLINE = "SHARE_OFFLINE"
     RENDERS_KEEP_FAILING = "RENDERS_KEEP_FAILING"
+    SERVICE_NOT_RUNNING = "SERVICE_NOT_RUNNING"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +245,11 @@ CATALOGUE: dict[Code, Entry] = {
         kind=E,
         meaning="Different jobs fail one after the other with the same words, so it is the machine.",
         cure="Read the error line and mend the machine; one job is tried now and then, a success opens the queue.",
+    ),
+    Code.SERVICE_NOT_RUNNING: Entry(
+        kind=E,
+        meaning="The service is starting, draining or stopping; only /readyz says so.",
+        cure="Wait until it has started, or start it again: watchrender run.",
     ),
 }
 
