@@ -56,7 +56,7 @@ format: setup ## Format, and mend what can be mended by itself
 
 kill-matrix: setup ## End the service at every effect on disk, restart it, and look; rewrites docs/reliability.md
 	rm -rf build/harm
-	WATCHRENDER_TEST_MATRIX=whole WATCHRENDER_KILLS=500 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -v \
+	WATCHRENDER_TEST_MATRIX=whole $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -v \
 	  tests/test_kill_matrix.py tests/test_random_kills.py tests/test_storage_harm.py $(PYTEST_ARGS); \
 	found=$$?; $(BIN)/python docs/reliability.py; exit $$found
 

@@ -434,11 +434,13 @@ def test_a_begun_job_whose_folder_is_gone_has_failed_without_a_record_too(house:
 def test_a_folder_in_active_that_was_emptied_ends_its_job(house: House) -> None:
     job = house.job("spot", "active/spot", State.QUEUED, sidecar="spot.yaml")
     house.write("active/spot/spot.yaml", "tags: [x]\n")
+    (house.root / "active" / "spot" / ".attempt-1").mkdir()
     os.unlink(house.root / "active" / "spot" / "spot.json")
 
     house.recover()
 
     assert (house.now(job).state, house.now(job).folder) == (State.FAILED, "failed/spot")
+    assert not (house.root / "failed" / "spot" / ".attempt-1").exists()
     assert "failed/spot/spot.yaml" in house.files()
     assert house.files("active") == []
 
@@ -516,6 +518,8 @@ def test_a_folder_that_has_arrived_is_recorded(house: House, top: str, end: Stat
 @pytest.mark.parametrize("place", ["inbox", "active/spot"])
 def test_a_job_that_was_recorded_as_cancelled_is_moved(house: House, place: str) -> None:
     job = house.job("spot", place, State.CANCELLED)
+    closed_in = place if place != "inbox" else f"active/.closing-{job.id}"
+    house.write(f"{closed_in}/.WHY.txt.0123abcd.tmp")  # the cut came while the letter was written
 
     house.recover()
 
@@ -644,6 +648,17 @@ def test_a_begun_job_comes_back_with_its_tries_and_its_settings(house: House) ->
     assert (found.priority, found.priority_from, found.settings_hold) == (83, "sidecar", True)
     assert (found.max_attempts, found.tags, len(found.attempts)) == (8, ("x",), 1)
     assert found.settings["sidecar"]["render_timeout"]
+
+
+def test_a_cancelling_that_was_asked_for_while_the_job_was_taken_is_not_lost_with_the_record(house: House) -> None:
+    job = house.job("spot", "inbox", State.RENDERING, cancel_requested=True)
+    house.status(job)
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert (house.now(job).state, house.now(job).folder) == (State.CANCELLED, "cancelled/spot")
+    assert house.files("inbox") == []
 
 
 def test_a_folder_in_active_without_any_status_is_a_job(house: House) -> None:
@@ -818,6 +833,7 @@ def test_what_only_a_crash_leaves_is_swept_and_nothing_else(house: House) -> Non
         "status/.queue.json.0123abcd.tmp",
         "status/clientA/.spot.status.json.0123abcd.tmp",
         "inbox/.spot.aep.WHY.txt.0123abcd.tmp",
+        "inbox/..trial-89abcdef.0123abcd.tmp",
         f"inbox/.retry-{waiting.id}/job.json",
     ):
         house.write(left)

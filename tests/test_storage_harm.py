@@ -25,7 +25,7 @@ from watchrender.ledger import reading
 from watchrender.ledger.journal import Files, Tables, encode, header
 from watchrender.ledger.storage import JournalDB, LedgerInUse, read
 
-KILLS = int(os.environ.get("WATCHRENDER_KILLS", "60"))
+KILLS = int(os.environ.get("WATCHRENDER_KILLS", "500"))
 TAILS = 2000
 
 PROCESSES = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
@@ -140,6 +140,8 @@ def is_amid_a_compaction(path: Path) -> bool:
 
 
 @needs_fork
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_acknowledged_write_is_lost_by_kill_9(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(9)
     expected: Tables = {}

@@ -251,6 +251,9 @@ class Recovery:
         """Complete a closing that was cut off, as its final status says (or as recorded, for a cancelled job)."""
         closing = self._closings.pop(job.id, None)
         if closing is None:
+            for folder in (self._folders.closing_folder(job), self._folders.absolute(job.folder)):
+                if folder.is_relative_to(self._folders.active):
+                    self._folders.clear_half_written(folder)
             self._closer.cancelled(job)
             return
         status = closing.status
@@ -413,6 +416,8 @@ class Recovery:
         if job.state is State.PENDING:
             job = self._ledger.apply(job.id, Event.CHECK, "its folder is gone")
         event = Event.GIVE_UP if job.state is State.RENDERING else Event.REJECT
+        if job.begun:
+            self._clear(self._folders.absolute(job.folder), job)  # it may be there still, emptied of what was dropped
 
         def attempt(copy: bool) -> None:
             current = self._ledger.get(job.id)
@@ -473,7 +478,10 @@ class Recovery:
             "begun": begun,
             "state": State.QUEUED if begun or job_id in self._closings else State.PENDING,
         }
-        self._add(fields, "status/")
+        added = self._add(fields, "status/")
+        if added.cancel_requested and added.state is State.PENDING:  # it was being taken when it was asked for
+            why = "its cancelling had been asked for before the record was lost"
+            self._ledger.apply(added.id, Event.CANCEL, why, finished_at=self._ledger.stamp(), waiting_for=())
 
     def _had_begun(self, status: dict[str, Any]) -> bool:
         """Did this job lie in active/ when its status was written?"""

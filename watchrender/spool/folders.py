@@ -645,7 +645,8 @@ def is_job_file(name: str) -> bool:
 
 def _is_ours_beside(name: str, in_inbox: bool) -> bool:
     # In the inbox other programs write beside too: only what has one of our own names is ours.
-    return not in_inbox or any(part in name for part in (".WHY.txt.", ".hold.", "_PAUSE.", ".json.", ".yaml."))
+    ours = (".WHY.txt.", ".hold.", "_PAUSE.", ".json.", ".yaml.", ".trial-")
+    return not in_inbox or any(part in name for part in ours)
 
 
 def identity(path: Path) -> tuple[int, int]:
