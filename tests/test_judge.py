@@ -40,6 +40,7 @@ def hand(tmp_path: Path) -> Iterator[Hand]:
 
 def test_every_attack_is_refused_by_a_real_service_with_path_setting_and_the_words_of_check(tmp_path: Path) -> None:
     lived = Lived(tmp_path)
+    lived.change(watch={"assets_deadline": "10m"})  # what waits for its footage is still seen waiting at the end
     inbox = lived.root / "inbox"
     (inbox / "_PAUSE").touch()
     lived.project("spot", inbox)
