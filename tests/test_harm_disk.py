@@ -43,8 +43,7 @@ def disk(request: pytest.FixtureRequest, real: Watched) -> Iterator[Path]:
 def test_a_disk_that_is_full_to_the_last_byte_costs_no_try_and_no_job(real: Watched, disk: Path) -> None:
     slow = real.project("slow", behaviour=SLOW)
     real.drop("p90_running.json", slow)
-    for name in ("first", "second"):
-        real.drop(f"{name}.json", slow)
+    real.drop("waiting.json", slow)
     real.up()
     real.rendering("running")
 
@@ -58,13 +57,13 @@ def test_a_disk_that_is_full_to_the_last_byte_costs_no_try_and_no_job(real: Watc
     real.comes_back()
     if disk == real.root:
         real.drop("late.json", slow)
-    ended = {name: real.wait(name, "completed", "failed") for name in ("running", "first", "second", "late")}
+    ended = {name: real.wait(name, "completed", "failed") for name in ("running", "waiting", "late")}
 
     assert str(disk) in why
     assert {name: (status["state"], len(status["attempts"])) for name, status in ended.items()} == dict.fromkeys(
         ended, ("completed", 1)
     )
-    assert [real.places(name) for name in ended] == [["done"]] * 4
+    assert [real.places(name) for name in ended] == [["done"]] * 3
     assert not list((real.root / "active").iterdir())
     assert real.times_said("the queue waits:") == real.times_said("the queue goes on:") == 1
     assert "Traceback" not in real.said()
