@@ -181,7 +181,11 @@ class Line:
     def files(self, *parts: str) -> list[str]:
         """All files below a folder of the root, relative to it."""
         top = self.root.joinpath(*parts)
-        return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+        while True:
+            try:
+                return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+            except FileNotFoundError:
+                pass  # a folder went away between its listing and the look into it
 
     def whys(self, key: str) -> list[str]:
         return [line["why"] for line in self.status(key).get("history", [])]

@@ -33,7 +33,7 @@ class House:
         self.home, self.at, self.now = home, 1000.0, NOW
         config = load(json.dumps({"root": str(home / "root"), **settings}), "watchrender.yaml", {})
         self.folders = Folders(home / "root", config.folders)
-        for folder in self.folders._all():
+        for folder in self.folders.own:
             folder.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(home / "state" / "ledger", now=lambda: self.now, sync="never")
         self.gone: list[str] = []

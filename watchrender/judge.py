@@ -35,6 +35,7 @@ from watchrender.render.footage import Footage
 from watchrender.spool import bundle, jobfile
 from watchrender.spool.folders import Folders
 from watchrender.spool.jobfile import JobText
+from watchrender.spool.plain import NotPlain, read_plain
 
 _MOST_FAULTS = 8
 #: So many of `spot`, `spot~2`, `spot~3`… are asked whether a file that is dropped was theirs.
@@ -153,7 +154,10 @@ class Judge:
         return text if isinstance(text, Failure) else (text, _digest(data), folder)
 
     def _read_zip(self, job: Job, source: Path) -> tuple[JobText, str, Path] | Failure:
-        plan = bundle.inspect_zip(source)
+        try:
+            plan = bundle.inspect_zip(source)
+        except NotPlain as error:
+            return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read: {error.strerror}")
         if isinstance(plan, Failure):
             return plan
         try:
@@ -481,8 +485,7 @@ def _digest(data: bytes) -> str:
 
 
 def _read_within(path: Path, limit: int) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(limit + 1)
+    return read_plain(path, limit + 1)
 
 
 def json_path(text: str) -> tuple[str | int, ...]:

@@ -29,6 +29,7 @@ from watchrender.render.nexrender import Nexrender
 from watchrender.render.transcript import Transcript
 from watchrender.spool import bundle
 from watchrender.spool.folders import Folders
+from watchrender.spool.plain import NotPlain, read_plain
 from watchrender.spool.volume import free_bytes
 
 
@@ -215,7 +216,9 @@ class Preparer:
     def _judge_as_it_lies(self, job: Job) -> Judged | Failure:
         source = self.folders.source(job)
         try:
-            data = source.read_bytes() if job.form is Form.FILE else None
+            data = read_plain(source, self.judge.max_job_size + 1) if job.form is Form.FILE else None
+        except NotPlain as error:
+            return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read any more: {error.strerror}")
         except PermissionError as error:
             return fail(Code.RENDER_FAILED, f"{job.file} cannot be read any more: {error.strerror or error}")
         return self.judge.judge(job, source, data, self._sidecar(job))
@@ -225,7 +228,7 @@ class Preparer:
         if path is None:
             return None
         try:
-            return Sidecar(name=path.name, data=path.read_bytes())
+            return Sidecar(name=path.name, data=read_plain(path, self.judge.max_job_size + 1))
         except OSError:
             # It was read before; what it said is in the record, and a share that hiccups must not change it.
             said = job.settings.get("sidecar")

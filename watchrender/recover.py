@@ -30,6 +30,7 @@ from watchrender.judge import Judge, Sidecar, policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool import returned
 from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, Closing, Folders, is_job_file, is_our_own, read_status
+from watchrender.spool.plain import read_plain
 from watchrender.spool.statusfile import read_statuses, to_json
 
 #: The machine went down so often while this job rendered: it is held, so that it cannot do it again.
@@ -513,9 +514,10 @@ class Recovery:
         """What the files of a begun job say of priority, hold, limits and tags; the others are judged anew anyway."""
         source = self._folders.source(job)
         try:
-            data = source.read_bytes() if job.form is Form.FILE else None
+            data = read_plain(source, self._judge.max_job_size + 1) if job.form is Form.FILE else None
             beside = self._folders.sidecar(job)
-            sidecar = Sidecar(name=beside.name, data=beside.read_bytes()) if beside is not None else None
+            said = read_plain(beside, self._judge.max_job_size + 1) if beside is not None else b""
+            sidecar = Sidecar(name=beside.name, data=said) if beside is not None else None
         except OSError:
             return job
         read = self._judge.read(job, source, data)
@@ -764,7 +766,7 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
     # A copy of ours has the times of its original; a share may keep them less exactly, so small files are read.
     if found.st_size <= _READ_BYTES:
-        return one.read_bytes() == other.read_bytes()
+        return read_plain(one) == read_plain(other)
     return abs(found.st_mtime - wanted.st_mtime) <= 2.0
 
 

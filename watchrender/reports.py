@@ -24,6 +24,7 @@ from watchrender.judge import Judge
 from watchrender.ledger.ledger import Ledger, utc_now
 from watchrender.prepare import Places
 from watchrender.spool.folders import Folders
+from watchrender.spool.plain import read_plain
 from watchrender.spool.volume import Volume, free_bytes
 
 QUEUE_LIMIT = 500
@@ -164,7 +165,7 @@ def document_of(folders: Folders, judge: Judge, job: Job) -> dict[str, Any] | No
         return None
     source = folders.source(job)
     try:
-        data = source.read_bytes() if job.form is Form.FILE else None
+        data = read_plain(source, judge.max_job_size + 1) if job.form is Form.FILE else None
     except OSError:
         return None
     read = judge.read(job, source, data)

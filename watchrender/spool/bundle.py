@@ -26,6 +26,7 @@ from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.settle import Completeness
 from watchrender.core.textual import short
 from watchrender.core.units import format_size
+from watchrender.spool.plain import open_plain
 
 JOB_FILES = ("job.json", "job.yaml", "job.yml")
 STATUS_SUFFIX = ".status.json"
@@ -137,7 +138,7 @@ def bundle_listing(path: Path, limit: int = 10_000) -> list[tuple[str, int, int]
 
 def zip_complete(path: Path) -> Completeness:
     """Is a zip all there, as far as its end tells? `OPAQUE`: its list of members is there, so only time can tell."""
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         size = file.seek(0, os.SEEK_END)
         if _find_end(file, size) is not None:
             return Completeness.OPAQUE
@@ -148,7 +149,7 @@ def zip_complete(path: Path) -> Completeness:
 
 def inspect_zip(path: Path, limits: Limits = Limits()) -> ZipPlan | Failure:
     """What unpacking would make, or why it may not be unpacked. Reads the list of members, nothing else."""
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         return _inspect(file, path.name, limits)
 
 
@@ -158,7 +159,7 @@ def read_member(path: Path, plan: ZipPlan, name: str, limit: int) -> bytes:
     if member is None:
         raise ValueError("it is not in the zip")
     try:
-        with open(path, "rb") as file, _open_zip(file, Limits()) as archive:
+        with open_plain(path) as file, _open_zip(file, Limits()) as archive:
             infos = archive.infolist()
             if member.number >= len(infos) or infos[member.number].file_size != member.size:
                 raise ValueError("the zip was changed while it was being read")
@@ -183,7 +184,7 @@ def unpack(
     beside = target.with_name(f".{target.name}.unpacking")
     disk.remove_tree(beside)
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             # The same open file is judged again: what was put in its place since cannot be unpacked by the old plan.
             found = _inspect(file, path.name, limits)
             if isinstance(found, Failure):

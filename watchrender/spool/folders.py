@@ -32,6 +32,7 @@ from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
 from watchrender.core.states import State
 from watchrender.spool.lock import read_beat
+from watchrender.spool.plain import read_plain
 from watchrender.spool.volume import volume_of
 
 STATUS_SUFFIX = ".status.json"
@@ -43,6 +44,8 @@ BEAT_SECONDS = 2.0
 #: Where the rest of a returned job waits, hidden beside its job file, until the job is claimed.
 BEFORE = ".before-"
 #: A bundle that is being copied back into the inbox for another try (control.retry).
+#: A status file is never larger; what is cut off here is no JSON.
+_STATUS_BYTES = 4 * 1024 * 1024
 _RETRY = re.compile(r"^\.retry-[0-9A-Z]{26}$")
 _ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 #: What people drop: never removed by us, not even where we know nothing of it.
@@ -609,9 +612,7 @@ def read_status(path: Path) -> dict[str, Any] | None:
 def read_any_status(path: Path) -> dict[str, Any] | None:
     """The same of one that somebody brought back, of which no more than the id need be there."""
     try:
-        if path.stat().st_size > 4 * 1024 * 1024:
-            return None
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_plain(path, _STATUS_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or not str(found.get("schema", "")).startswith("watchrender.status/"):

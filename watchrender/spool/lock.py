@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from watchrender.spool.plain import read_plain
+
 #: How long a starter watches a foreign heartbeat, on its own clock.
 WATCH_SECONDS = 15.0
 #: How long a lock may be held by somebody who is about to end.
@@ -84,7 +86,7 @@ class RootLock:
 def read_beat(service_json: Path) -> dict[str, Any] | None:
     """What `service.json` says of who serves: `{instance, host, pid, beat, …}`; None where nobody has written."""
     try:
-        found = json.loads(service_json.read_bytes())
+        found = json.loads(read_plain(service_json))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("instance"), str) else None
