@@ -142,6 +142,18 @@ def test_five_different_jobs_with_the_same_words_stop_the_queue_and_keep_their_t
     assert sum(len(job["attempts"]) for job in jobs) <= 1
 
 
+def test_five_films_broken_in_one_way_stop_the_queue_too_although_each_names_its_own_file(line: Line) -> None:
+    line.change(retry={"first_wait": "5s", "max_wait": "5s"})
+    for number in range(6):
+        line.drop(f"j{number}.json", line.job("Tiny"))
+
+    with serving(line):
+        until(lambda: "RENDERS_KEEP_FAILING" in line.waits_for())
+        waiting = line.overview()["waiting"][0]
+
+    assert "j0" not in waiting["message"] and "j4" not in waiting["message"], waiting
+
+
 def _all_queued(line: Line, count: int) -> list[dict[str, Any]] | None:
     jobs = [line.status(f"j{number}") for number in range(count)]
     return jobs if all(job.get("state") == "queued" for job in jobs) else None

@@ -192,11 +192,21 @@ def test_frames_act_only_where_they_are_verified_and_were_reported() -> None:
     assert code_of(judge(OK, told(*EARLY_DONE), WHOLE, verify=off, expect=Expect(frames=120), probed=GOOD)) is None
 
 
-def test_what_the_film_holds_counts_more_than_what_was_reported() -> None:
-    verdict = judge(OK, told(*EARLY_DONE), WHOLE, probed=GOOD)
+def test_a_film_of_all_its_frames_is_none_where_after_effects_stopped_long_before_the_last() -> None:
+    stopped = judge(OK, told(*EARLY_DONE), WHOLE, probed=GOOD)
+    cut_line = judge(OK, told(*(line for line in DONE if " (120):" not in line)), WHOLE, probed=GOOD)
+
+    assert code_of(stopped) is Code.OUTPUT_TRUNCATED
+    assert stopped.failure is not None and "reported 51 of 120 frames" in stopped.failure.message
+    assert cut_line.failure is None
+    assert cut_line.warnings == ("After Effects reported 119 of 120 frames; the film has all of them",)
+
+
+def test_a_film_of_more_frames_than_announced_is_warned_of() -> None:
+    verdict = judge(OK, told(*DONE), WHOLE, probed=replace(GOOD, frames=150, duration=6.0))
 
     assert verdict.failure is None
-    assert verdict.warnings == ("After Effects reported 51 of 120 frames; the film has all of them",)
+    assert verdict.warnings == ("spot.mov has 150 frames, more than the 120 that After Effects announced",)
 
 
 def test_a_few_lost_lines_are_no_missing_frames_but_many_are() -> None:

@@ -8,6 +8,7 @@ fail one after the other with the same words. A person who asked to cancel meanw
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -279,13 +280,13 @@ class Concluder:
 
     def _machine_at_fault(self, job: Job, failure: Failure, attempted: Attempted | None) -> bool:
         """Five attempts of different jobs in a row with the same words: the queue waits, their tries are given back."""
-        line = attempted.transcript.last_error_line if attempted is not None else failure.message
+        line = (attempted.transcript.last_error_line if attempted is not None else "") or _alike(job, failure.message)
         tries = self._breaker.failed(job.id, failure, line)
         if not tries:
             return False
         keep = fail(
             Code.RENDERS_KEEP_FAILING,
-            f"{self._breaker.jobs} different jobs in a row ended with {failure.code}: {line or failure.message}",
+            f"{self._breaker.jobs} different jobs in a row ended with {failure.code}: {line}",
         )
         self._gate.wait_for(keep)
         self._let_others_try(job, keep.code)
@@ -314,3 +315,9 @@ def _why_cancelled(job: Job) -> str:
         if why.endswith(_BEING_ENDED):
             return why.removesuffix(_BEING_ENDED)
     return "cancelled"
+
+
+def _alike(job: Job, words: str) -> str:
+    """What a failure says, without what differs from job to job, for one of which no line told: the same broken film
+    of five jobs is the machine's fault, five films broken in five ways are not."""
+    return re.sub(r"\d[\d.,]*", "…", words.replace(job.name, "…"))

@@ -150,8 +150,7 @@ class Service:
             self.ledger.close()
             raise
         try:
-            self._start()
-            self._loop()
+            self._loop(self._start())
         finally:
             self._stop()
         return 4 if self._ousted else 0
@@ -439,15 +438,16 @@ class Service:
         except PortTaken as taken:
             raise CannotStart(str(taken)) from None
 
-    def _start(self) -> None:
+    def _start(self) -> float:
+        """The first look, then everything that works by itself. Returns seconds until the next look is due."""
         self.hints = Hints(self.folders.inbox, self._wake)
         self.reports.hears = self.config.watch.events and self.hints.start()
         self._was_online, self._listening_to = True, self.folders.identity
         self.intake = self.reports.intake = self._new_intake()
         for job in self.ledger.live():
             self.status_writer.changed(job, progress=False)
+        wait = self._turn()
         self.reports.state = "running"
-        self._turn()
         self.status_writer.start()
         self.worker.start()
         self.ahead.start()
@@ -457,6 +457,7 @@ class Service:
             host, port = self.web.address
             logger.info("page and API: http://{}:{}/", host, port)
         _notify_systemd("READY=1")
+        return wait
 
     def _new_intake(self) -> Intake:
         return Intake(
@@ -472,8 +473,7 @@ class Service:
             started_at=self.worker.started_at,
         )
 
-    def _loop(self) -> None:
-        wait = 0.0
+    def _loop(self, wait: float) -> None:
         while not self.gate.stopping:
             if self._wake.wait(max(0.0, wait)):
                 self._wake.clear()

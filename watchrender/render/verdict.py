@@ -413,8 +413,20 @@ def _too_few_frames(case: _Case, film: Output) -> Failure | None:
     if have is None:
         return _too_few_told(case, wanted)
     if have >= wanted:
-        return None
+        return _ended_early(case, wanted)
     return fail(Code.OUTPUT_TRUNCATED, f"{film.path.name} has {have} of {case.frames} frames.")
+
+
+def _ended_early(case: _Case, wanted: int) -> Failure | None:
+    """As many frames as there should be, but After Effects stopped long before the last: they are not what it drew.
+
+    A last line or two that the pipe cut is no stop; there the film's own frames decide.
+    """
+    told = case.told
+    if not case.verify.frames or told.frame is None or told.frame >= 0.95 * wanted - 2:
+        return None
+    last = f"reported {told.seen_count} of {case.frames} frames, the last one is {told.frame}"
+    return fail(Code.OUTPUT_TRUNCATED, f"{case.found_name} is not whole: After Effects {last}.")
 
 
 def _lasts_long_enough(case: _Case, frames: int) -> bool:
@@ -513,7 +525,8 @@ def _film_warnings(case: _Case) -> Iterator[str]:
     elif expect.duration is not None and lasts is not None and lasts > expect.duration + _slack(case):
         yield f"{film.path.name} lasts {lasts:.2f} s, longer than the {expect.duration:.2f} s expected"
     have = film.frames or (probed.frames if probed and film.kind is OutputKind.FILM else None)
-    if expect.count is not None and have is not None and have > expect.count:
-        yield f"{film.path.name} has {have} frames, more than the {expect.count} expected"
+    if case.frames is not None and have is not None and have > case.frames + (0 if case.told.frames_are_exact else 1):
+        wanted = "expected" if expect.count is not None else "that After Effects announced"
+        yield f"{film.path.name} has {have} frames, more than the {case.frames} {wanted}"
     if have and case.frames and case.told.frame and case.told.seen_count < case.frames <= have:
         yield f"After Effects reported {case.told.seen_count} of {case.frames} frames; the film has all of them"
