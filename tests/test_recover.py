@@ -884,3 +884,26 @@ def test_jobs_that_have_ended_of_late_and_of_which_status_says_nothing_are_named
     recovery = house.recover(shown_since="2026-11-02T00:00:00Z")
 
     assert [found.key for found in recovery.outdated] == ["late"]
+
+
+@pytest.mark.parametrize("folder", ["inbox", "active/spot"])
+def test_a_job_cancelled_where_it_waited_stays_cancelled_without_a_record_too(house: House, folder: str) -> None:
+    job = house.job("spot", folder)
+    house.status(job, state="cancelled", finished_at=job.updated_at)
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert house.now(job).state is State.CANCELLED
+
+
+def test_a_new_file_by_the_name_of_a_cancelled_job_that_has_arrived_is_a_new_job(house: House) -> None:
+    job = house.job("spot", "inbox")
+    house.status(job, state="cancelled", finished_at=job.updated_at)  # the move was not told any more
+    house.final(job, "cancelled/spot", State.CANCELLED)
+
+    house.lose_record()
+    house.recover(is_new=True)
+
+    assert house.ledger.get(job.id) is None
+    assert "inbox/spot.json" in house.files()

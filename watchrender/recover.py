@@ -451,12 +451,31 @@ class Recovery:
     def _bring_back(self, statuses: dict[str, dict[str, Any]]) -> None:
         """Jobs that the folders know and the record does not."""
         for status in sorted(statuses.values(), key=_arrival_of):
-            if self._ledger.get(str(status["id"])) is None and not is_over(_state_of(status)):
+            if self._ledger.get(str(status["id"])) is not None:
+                continue
+            if not is_over(_state_of(status)) or self._waits_to_be_moved(status):
                 self._bring_back_one(status)
         owned = {job.folder for job in self._ledger.begun()}
         for folder, names in self._folders.jobs_in_active():
             if self._folders.relative(folder) not in owned:
                 self._adopt_folder(folder, names)
+
+    def _waits_to_be_moved(self, status: dict[str, Any]) -> bool:
+        """Cancelled where it waited, and cut off before its files were moved from there."""
+        if _state_of(status) is not State.CANCELLED or str(status["id"]) in self._closings:
+            return False
+        folder = self._folders.absolute(str(status.get("folder") or ""))
+        waited = any(folder.is_relative_to(top) for top in (self._folders.inbox, self._folders.active))
+        sub, name = str(status.get("sub") or ""), naming.last_of(str(status["job"]), str(status.get("sub") or ""))
+        return waited and name is not None and not self._has_arrived(str(status["id"]), sub, name)
+
+    def _has_arrived(self, job_id: str, sub: str, name: str) -> bool:
+        """Does this job lie where jobs that are over lie? Those are read in the background."""
+        for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
+            for folder in _named(top / sub if sub else top, name):
+                if (found := _status_in(folder)) is not None and found["id"] == job_id:
+                    return True
+        return False
 
     def _bring_back_one(self, status: dict[str, Any]) -> None:
         job = job_from_status(status)
@@ -467,10 +486,8 @@ class Recovery:
         inbox = self._folders.inbox_folder(sub)
         active = self._active_folder(status, fields)
         if active is None and job_id not in self._closings and not os.path.lexists(inbox / fields["file"]):
-            for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
-                for folder in _named(top / sub if sub else top, name):
-                    if (found := _status_in(folder)) is not None and found["id"] == job_id:
-                        return  # it has arrived: done/, failed/ and cancelled/ are read in the background
+            if self._has_arrived(job_id, sub, name):
+                return
             if self._had_begun(status):
                 active = (self._folders.active / sub if sub else self._folders.active) / name  # gone, and it says so
         begun = active is not None
@@ -480,7 +497,9 @@ class Recovery:
             "state": State.QUEUED if begun or job_id in self._closings else State.PENDING,
         }
         added = self._add(fields, "status/")
-        if added.cancel_requested and added.state is State.PENDING:  # it was being taken when it was asked for
+        was_cancelled = is_over(_state_of(status)) and not added.over
+        if was_cancelled or (added.cancel_requested and added.state is State.PENDING):
+            # It was cancelled and not moved yet, or it was being taken when that was asked for.
             why = "its cancelling had been asked for before the record was lost"
             self._ledger.apply(added.id, Event.CANCEL, why, finished_at=self._ledger.stamp(), waiting_for=())
 

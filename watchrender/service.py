@@ -471,6 +471,7 @@ class Service:
             ignore=tuple(self.config.watch.ignore),
             put_back=self.worker.put_back,
             started_at=self.worker.started_at,
+            is_told=self.status_writer.tells,
         )
 
     def _loop(self, wait: float) -> None:

@@ -25,6 +25,9 @@ from watchrender.spool.inbox import Entry, Inbox, Role
 from watchrender.spool.watcher import look, read
 
 _AGAIN_SECONDS = 2.0
+#: An order that is done lies there until status/ tells of it, but no longer than this.
+_TOLD_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 #: So many jobs of other sub-folders are asked whether an order that names none here may mean them.
 _MOST_ELSEWHERE = 2000
 
@@ -44,6 +47,7 @@ class Orders:
         patience: float,
         unsure: Callable[[], bool],
         soon: Callable[[float], None],
+        is_told: Callable[[Job], bool],
     ) -> None:
         self._inbox = inbox
         self._ledger = ledger
@@ -54,6 +58,8 @@ class Orders:
         self._patience = patience  # so long an order waits for the job that it names
         self._unsure = unsure  # may something still come to light that was dropped before?
         self._soon = soon
+        self._is_told = is_told  # does the job's file in status/ tell of its newest change?
+        self._untold: dict[Entry, tuple[float, list[str]]] = {}  # done orders: until when they may wait, for which jobs
         self.marked = {job.id for job in ledger.live() if job.marked_hold}
 
     def _path(self, entry: Entry) -> Path:
@@ -136,13 +142,33 @@ class Orders:
     def _carry_out(self, entry: Entry, control: naming.Control, now: float) -> None:
         if entry.obeyed:
             if now >= entry.due:
-                self._remove(entry, now)
+                self._put_away(entry, now)
             return
+        asked = self._asked(entry, control)
         answer = self._obey(entry, control)
         entry.obeyed = True
-        self._remove(entry, now)
+        self._untold[entry] = (now + _TOLD_SECONDS, asked)
+        self._put_away(entry, now)
         if answer is not None:
             self._write(self._path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
+
+    def _asked(self, entry: Entry, control: naming.Control) -> list[str]:
+        """The jobs that an order is about."""
+        if control.order is Order.CANCEL_ALL:
+            return [job.id for job in self._ledger.live() if not job.begun]
+        return [job.id for job in self._meant(entry.sub, control.target)] if control.target else []
+
+    def _put_away(self, entry: Entry, now: float) -> None:
+        """Remove an order that is done. Until the folder tells of it, it lies there: if the record is lost in between,
+        the order is all that is left of what a person asked for."""
+        until, asked = self._untold.get(entry, (0.0, []))
+        jobs = [job for job_id in asked if (job := self._ledger.get(job_id)) is not None]
+        if now < until and not all(map(self._is_told, jobs)):
+            entry.due = now + _LOOK_SECONDS
+            self._soon(entry.due)
+            return
+        self._untold.pop(entry, None)
+        self._remove(entry, now)
 
     def _obey(self, entry: Entry, control: naming.Control) -> str | None:
         """Do what an order says. Returns the letter to write where it cannot be done."""
@@ -182,10 +208,12 @@ class Orders:
                 denials.append(str(denied))
         return letters.order_denied(entry.name, "; ".join(denials)) if denials else None
 
-    def _answer_nobody(self, entry: Entry, target: str) -> str:
+    def _answer_nobody(self, entry: Entry, target: str) -> str | None:
         place = f"{entry.sub}/{target}" if entry.sub else target
         bare = naming.parse_name(target).name  # the order may name the file
         over = self._ledger.newest_over(place) or self._ledger.newest_over(f"{place[: -len(target)]}{bare}")
+        if over is not None and over.history and f"the control file {entry.name}" in str(over.history[-1].get("why")):
+            return None  # it was done, and the service ended before it could be put away
         names = [job.name for job in self._ledger.live_in(entry.sub)]
         some = islice(self._ledger.live(), _MOST_ELSEWHERE)
         subs = sorted({job.sub for job in some if is_meant(target, job)}) if over is None else []

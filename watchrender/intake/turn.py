@@ -59,6 +59,7 @@ class Intake:
         ignore: tuple[str, ...] = (),
         put_back: Callable[[str, str], None],
         started_at: Callable[[str], float | None],
+        is_told: Callable[[Job], bool] = lambda _job: True,
         clock: Callable[[], float] = time.monotonic,
         limit: float = 20.0,
     ) -> None:
@@ -80,6 +81,7 @@ class Intake:
         self._orders = Orders(
             inbox=watch.inbox, ledger=ledger, control=control, gate=gate, folders=folders, ignored=watch.ignored,
             patience=pace.settle, unsure=lambda: self._arrivals.unseen_subs, soon=watch.soon,
+            is_told=is_told,
         )  # fmt: skip
         self._sidecars = Sidecars(
             inbox=watch.inbox, ledger=ledger, judge=judge, folders=folders, ignored=watch.ignored, read=watch.read,

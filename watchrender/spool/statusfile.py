@@ -119,6 +119,11 @@ class StatusWriter:
         sub, _, name = key.rpartition("/")
         return (self._folder / sub if sub else self._folder) / status_name(name)
 
+    def tells(self, job: Job) -> bool:
+        """Does the job's file tell of its newest change? Reads it."""
+        said = read_status(self.path(job.key))
+        return said is not None and said["id"] == job.id and str(said.get("updated_at") or "") >= job.updated_at
+
     # -- the thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
