@@ -103,6 +103,19 @@ def test_a_retry_needs_the_files(hand: Hand) -> None:
         hand.control.retry(job.id, by="a test")
 
 
+def test_a_retry_copies_nothing_through_a_link(hand: Hand) -> None:
+    hand.start("spot")
+    job = hand.fail("spot")
+    secret = hand.root.parent / "secret"
+    secret.write_text("not for the share")
+    (hand.root / "failed/spot/spot.json").unlink()
+    (hand.root / "failed/spot/spot.json").symlink_to(secret)
+
+    with pytest.raises(Denied, match="it is a link"):
+        hand.control.retry(job.id, by="a test")
+    assert not hand.lies("inbox/spot.json")
+
+
 def test_hold_and_release_are_marks_and_nothing_else(hand: Hand) -> None:
     job = hand.job("spot")
     assert hand.control.hold(job.id, by="a test").hold

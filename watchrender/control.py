@@ -20,6 +20,7 @@ from watchrender.core.states import Event, State
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
+from watchrender.spool.plain import NotPlain, read_plain
 
 PAUSE = "_PAUSE"
 
@@ -89,7 +90,10 @@ class Control:
         source = None if folder is None else folder / ("bundle" if job.form is Form.BUNDLE else job.file)
         if source is None or not os.path.lexists(source):
             raise Denied(f"the files of {job.key} are not in {job.folder or 'any folder'} any more; drop the job again")
-        return self._drop_again(job, source, by)
+        try:
+            return self._drop_again(job, source, by)
+        except NotPlain as error:
+            raise Denied(f"{error.filename} cannot be copied: {error.strerror}; drop the job again") from None
 
     def _drop_again(self, job: Job, source: Path, by: str) -> str:
         inbox = self._folders.inbox_folder(job.sub)
@@ -97,7 +101,7 @@ class Control:
         name = self._free_name(inbox, job.file)
         sidecar = source.parent / job.sidecar if job.sidecar else None
         if sidecar is not None and sidecar.is_file() and not (inbox / sidecar.name).exists():
-            disk.write_new(inbox / sidecar.name, sidecar.read_bytes())
+            disk.write_new(inbox / sidecar.name, read_plain(sidecar))
         place = f"{job.sub}/{name}" if job.sub else name
         self._ledger.know(retries={**self._ledger.facts().get("retries", {}), place: job.id})
         if source.is_dir():
@@ -106,7 +110,7 @@ class Control:
             disk.copy_tree(source, hidden)
             disk.rename(hidden, inbox / name)
         else:
-            disk.write_new(inbox / name, source.read_bytes())
+            disk.write_new(inbox / name, read_plain(source))
         logger.bind(job=job.id).info("{} asked for another try of {}", by, job.key)
         self._look()
         return name
