@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ class Lived(Line):
         path.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
         return path
 
-    def run(self, *, ready: bool = True, **more: Any) -> subprocess.Popen[bytes]:
-        """Start it, and wait until it has looked once."""
-        command = [sys.executable, "-m", "watchrender", "run", "-c", str(self.config_file)]
+    def run(self, *, ready: bool = True, through: Sequence[str] = (), **more: Any) -> subprocess.Popen[bytes]:
+        """Start it (`through` another command), and wait until it has looked once."""
+        command = [*through, sys.executable, "-m", "watchrender", "run", "-c", str(self.config_file)]
         with open(self.home / "service.out", "ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, **more)
         if ready:
