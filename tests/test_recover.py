@@ -907,3 +907,15 @@ def test_a_new_file_by_the_name_of_a_cancelled_job_that_has_arrived_is_a_new_job
 
     assert house.ledger.get(job.id) is None
     assert "inbox/spot.json" in house.files()
+
+
+def test_what_a_returned_job_left_before_is_no_job_of_its_own(house: House) -> None:
+    new = house.job("spot", "done/spot", State.COMPLETED)
+    house.final(new, "done/spot", State.COMPLETED)
+    old = house.job("spot", "done/spot/before", State.FAILED)
+    house.final(old, "done/spot/before", State.FAILED)
+
+    house.lose_record()
+    import_history(house.folders, house.ledger, lambda: False, lambda _path: False)
+
+    assert [job.id for job in house.ledger.over()] == [new.id]

@@ -551,6 +551,8 @@ class Folders:
             folders[:] = [name for name in folders if not name.startswith(".") and not _is_bundle(Path(folder) / name)]
             for name in names:
                 if name.endswith(STATUS_SUFFIX) and (status := read_status(Path(folder) / name)) is not None:
+                    if "before" in folders:  # what a returned job left: its story, not a job that lies here
+                        folders.remove("before")
                     yield Path(folder), status
 
 
