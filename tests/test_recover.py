@@ -919,3 +919,15 @@ def test_what_a_returned_job_left_before_is_no_job_of_its_own(house: House) -> N
     import_history(house.folders, house.ledger, lambda: False, lambda _path: False)
 
     assert [job.id for job in house.ledger.over()] == [new.id]
+
+
+def test_a_withdrawn_job_of_which_only_status_tells_is_brought_back_too(house: House) -> None:
+    job = house.job("spot", "", State.CANCELLED, lies=False, begun=False)
+    house.status(job, finished_at=job.updated_at)
+
+    house.lose_record()
+    house.recover(is_new=True)
+    import_history(house.folders, house.ledger, lambda: False, lambda _path: False)
+
+    assert (house.now(job).state, house.now(job).folder, house.now(job).begun) == (State.CANCELLED, "", False)
+    assert house.closer.is_closed(house.now(job))

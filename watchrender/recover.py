@@ -602,24 +602,27 @@ def import_history(
     may_deliver: Callable[[str], bool],
     limit: int = 100_000,
 ) -> int:
-    """Bring the jobs that are over back into a lost record: done/, failed/ and cancelled/, newest first. Slow, and in
-    the background. Returns how many."""
-    found = []
+    """Bring the jobs that are over back into a lost record: done/, failed/ and cancelled/, newest first, and those that
+    were withdrawn, of which only status/ tells. Slow, and in the background. Returns how many."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
     for top in (folders.done, folders.failed, folders.cancelled):
         for folder, status in folders.job_folders(top):
             if stopped():
                 return 0
             if is_over(_state_of(status)):
-                found.append((str(status.get("finished_at") or ""), folder, status))
+                found.append((str(status.get("finished_at") or ""), folders.relative(folder), status))
+    for status in read_statuses(folders.status).values():
+        if _state_of(status) is State.CANCELLED and status.get("folder") == "":
+            found.append((str(status.get("finished_at") or ""), "", status))
     count = 0
     serial = min((job.serial for job in ledger.over() if job.serial < HISTORY_SERIALS), default=HISTORY_SERIALS)
-    for _, folder, status in sorted(found, key=lambda entry: entry[0], reverse=True)[:limit]:
+    for _, place, status in sorted(found, key=lambda entry: entry[0], reverse=True)[:limit]:
         if stopped():
             break
         job = job_from_status(status)
         if job is None or ledger.get(str(status["id"])) is not None:
             continue
-        fields = job["fields"] | {"folder": folders.relative(folder), "state": _state_of(status), "begun": True}
+        fields = job["fields"] | {"folder": place, "state": _state_of(status), "begun": place != ""}
         fields["outputs"] = outputs_told(status, may_deliver)
         serial -= 1
         ledger.add(why=_BROUGHT_BACK.format("its folder"), serial=serial, **fields)
