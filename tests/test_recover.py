@@ -931,3 +931,12 @@ def test_a_withdrawn_job_of_which_only_status_tells_is_brought_back_too(house: H
 
     assert (house.now(job).state, house.now(job).folder, house.now(job).begun) == (State.CANCELLED, "", False)
     assert house.closer.is_closed(house.now(job))
+
+
+def test_the_folder_of_a_job_that_was_cancelled_between_two_tries_is_no_new_job(house: House) -> None:
+    job = house.job("spot", "active/spot", State.CANCELLED)
+
+    house.recover()
+
+    assert [found.id for found in house.ledger.live()] == []
+    assert (house.now(job).state, house.now(job).folder) == (State.CANCELLED, "cancelled/spot")

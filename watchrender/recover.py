@@ -455,7 +455,8 @@ class Recovery:
                 continue
             if not is_over(_state_of(status)) or self._waits_to_be_moved(status):
                 self._bring_back_one(status)
-        owned = {job.folder for job in self._ledger.begun()}
+        # A cancelled job owns its folder until that has been moved.
+        owned = {job.folder for job in (*self._ledger.begun(), *self._unmoved())}
         for folder, names in self._folders.jobs_in_active():
             if self._folders.relative(folder) not in owned:
                 self._adopt_folder(folder, names)
