@@ -128,6 +128,9 @@ def test_beside_a_service_without_http_orders_are_obeyed_at_once_and_answered(li
         assert [job["job"] for job in _json(lived, "list", "--state", "completed")] == ["b", "c"]
         assert "completed" in _said(lived, "show", lived.status("b")["id"][:14])
         assert "rendering job" in _said(lived, "logs", "b")
+        told = _json(lived, "logs", "b")
+        assert (told["job"], told["from"]) == ("b", 0) and "rendering job" in told["log"]
+        assert _json(lived, "schema", "status")["title"]
 
 
 def test_submit_waits_for_the_end_and_says_how_it_was(lived: Lived) -> None:

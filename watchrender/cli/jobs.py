@@ -231,6 +231,7 @@ def logs(
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB")],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job is over.")] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """What the renders of a job have said."""
@@ -246,7 +247,12 @@ def logs(
         fresh = read(shown)
         if fresh is None and not follow:
             leave(Exit.NO, f"{found['job']} has no log yet in {found['folder']} or on this machine")
-        _write_bytes(fresh or b"")
+        if as_json:
+            print_json(
+                {"id": found["id"], "job": found["job"], "from": shown, "log": (fresh or b"").decode(errors="replace")}
+            )
+        else:
+            _write_bytes(fresh or b"")
         shown += len(fresh or b"")
         if over:
             return

@@ -83,6 +83,7 @@ class Schema(StrEnum):
 
 def schema(
     what: Annotated[Schema, typer.Argument(help="job, sidecar, config or status")],
+    as_json: JsonOption = True,  # it is JSON either way
     config: UnusedConfigOption = None,
 ) -> None:
     """The JSON schema of a file, for editors and tools."""
