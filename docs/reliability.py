@@ -31,7 +31,7 @@ def table() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [_row(words, [one for one in matrix if one["kind"] == kind]) for kind, words in KINDS.items()]
-    lines += ["", *_kills(found), "", _when(found.values(), all(one["whole"] for one in matrix))]
+    lines += ["", *_kills(found), "", _when(found.values(), matrix)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,10 +62,11 @@ def _kills(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _when(ones: Iterable[dict[str, Any]], whole: bool) -> str:
+def _when(ones: Iterable[dict[str, Any]], matrix: list[dict[str, Any]]) -> str:
     last = max(ones, key=lambda one: str(one["at"]))
-    part = "all points" if whole else "a part of the points, as in CI"
-    return f"Written by `make kill-matrix` on {last['at'][:10]} ({part}), on {last['machine']}."
+    parts = [words for kind, words in KINDS.items() if not all(one["whole"] for one in matrix if one["kind"] == kind)]
+    told = f"all points, but a part only, as in CI, of: {'; '.join(parts)}" if parts else "all points"
+    return f"Counted on {last['at'][:10]} ({told}), on {last['machine']}."
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ no job becomes a letter. An order never overtakes the file it came with.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,8 @@ _AGAIN_SECONDS = 2.0
 #: An order that is done lies there until status/ tells of it, but no longer than this.
 _TOLD_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
+#: The writer of status/ is quick: so long a turn stands still for it, so that an order goes when its answer comes.
+_STILL_SECONDS = 0.3
 #: So many jobs of other sub-folders are asked whether an order that names none here may mean them.
 _MOST_ELSEWHERE = 2000
 
@@ -60,6 +63,7 @@ class Orders:
         self._soon = soon
         self._is_told = is_told  # does the job's file in status/ tell of its newest change?
         self._untold: dict[Entry, tuple[float, list[str]]] = {}  # done orders: until when they may wait, for which jobs
+        self._still_until = 0.0
         self.marked = {job.id for job in ledger.live() if job.marked_hold}
 
     def _path(self, entry: Entry) -> Path:
@@ -116,6 +120,7 @@ class Orders:
 
     def turn(self, now: float) -> None:
         """Do the orders that lie there."""
+        self._still_until = time.monotonic() + _STILL_SECONDS
         for entry, control in self._controls():
             if control.top_only and entry.sub:
                 self._ignored[entry.place] = f"{entry.name} works only at the top of the inbox"
@@ -163,12 +168,19 @@ class Orders:
         the order is all that is left of what a person asked for."""
         until, asked = self._untold.get(entry, (0.0, []))
         jobs = [job for job_id in asked if (job := self._ledger.get(job_id)) is not None]
-        if now < until and not all(map(self._is_told, jobs)):
+        if now < until and not self._are_told(jobs):
             entry.due = now + _LOOK_SECONDS
             self._soon(entry.due)
             return
         self._untold.pop(entry, None)
         self._remove(entry, now)
+
+    def _are_told(self, jobs: list[Job]) -> bool:
+        while not all(map(self._is_told, jobs)):
+            if time.monotonic() >= self._still_until:
+                return False
+            time.sleep(0.002)
+        return True
 
     def _obey(self, entry: Entry, control: naming.Control) -> str | None:
         """Do what an order says. Returns the letter to write where it cannot be done."""
