@@ -674,3 +674,19 @@ def test_the_command_tests_all_targets_and_says_what_became_of_each(tmp_path: Pa
     assert [(answer["target"], answer["ok"]) for answer in json.loads(both.stdout)] == [("ops", True), ("dead", False)]
     assert (both.returncode, one.returncode, none.returncode) == (1, 0, 2)
     assert receiver.types() == ["service.test", "service.test"]
+
+
+def test_a_full_disk_keeps_nobody_from_starting(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = notifier(configured(), ledger)
+    add, refusals = made._outbox.add, [OSError(28, "No space left on device")]
+
+    def full_at_first(*said: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        add(*said)
+
+    monkeypatch.setattr(made._outbox, "add", full_at_first)
+    made.start()
+    made.stop()
+
+    assert made._outbox.heard is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from loguru import logger
@@ -70,6 +71,7 @@ class Notifier:
         self._told_waits: set[str] = set()
         self._heard_until: str | None = None  # not kept yet
         self._kept_at = clock()
+        self._behind = False  # what ended before this start is still to be looked for
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="notify", daemon=True)
@@ -77,7 +79,9 @@ class Notifier:
     # -- for the service ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._catch_up()
+        self._behind = True
+        with suppress(OSError):  # a full disk keeps nobody from starting: the thread tries again
+            self._catch_up()
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
@@ -124,6 +128,8 @@ class Notifier:
 
     def turn(self, *, sending: bool = True) -> None:
         """Take in what was heard, then send what is due: one message for each target, again and again."""
+        if self._behind:
+            self._catch_up()
         self._take_in()
         if self._heard_until is not None and (not sending or self._clock() - self._kept_at >= KEEP_SECONDS):
             self._keep([])
@@ -227,6 +233,8 @@ class Notifier:
         oldest = clocks.later(now, -CATCH_UP_SECONDS)
         if mark is None:
             self._outbox.add((), now)
+        self._behind = False
+        if mark is None:
             return
         missed = [
             job
