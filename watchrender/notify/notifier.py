@@ -231,11 +231,10 @@ class Notifier:
         """Jobs that ended after the mark: heard by nobody, or not kept, because the process ended too early."""
         mark, now = self._outbox.heard, self._ledger.stamp()
         oldest = clocks.later(now, -CATCH_UP_SECONDS)
-        if mark is None:
+        if mark is None:  # the first start of all: nothing before it is news
             self._outbox.add((), now)
+            mark = now
         self._behind = False
-        if mark is None:
-            return
         missed = [
             job
             for record in self._ledger.db.documents(JOBS).values()
