@@ -9,7 +9,7 @@ import sys
 from benchmarks import report
 from benchmarks.stand import CannotMeasure
 
-NAMES = ("pickup", "throughput", "footage", "inbox", "history", "stream", "server")
+NAMES = ("pickup", "throughput", "footage", "inbox", "history", "stream", "server", "farm")
 
 
 def main() -> int:
