@@ -1,4 +1,4 @@
-"""The life of the service: build everything once, recover, run, keep house, stop.
+"""The life of the service: recover, start, run, keep house, stop.
 
 Signals set a flag. The main thread turns the inbox; the worker has two threads, status writer and page one each.
 """
@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,52 +23,28 @@ import psutil
 from loguru import logger
 
 from watchrender import __version__, disk, logs
-from watchrender.ahead import LookAhead
-from watchrender.closing import Closer
-from watchrender.config import Config, default_state_dir, root_hash, secrets
-from watchrender.control import Control
+from watchrender.config import Config, default_state_dir, secrets
 from watchrender.core import clock as clocks
 from watchrender.core.failure import Code, fail
 from watchrender.core.job import Job
 from watchrender.core.states import State
-from watchrender.drops import Drops
-from watchrender.farm import Farm
-from watchrender.finish import Finisher
-from watchrender.forecast import Forecast
-from watchrender.gate import Gate
-from watchrender.handover import FarmPreparer, abandon, in_flight
-from watchrender.intake import Intake, Pace
-from watchrender.judge import Judge, policy_of
+from watchrender.handover import abandon, in_flight
 from watchrender.ledger.ledger import Change, Ledger, utc_now
 from watchrender.ledger.storage import LedgerInUse, NewerLedger
-from watchrender.notify import Notifier
-from watchrender.prepare import Places, Preparer
+from watchrender.parts import Parts
 from watchrender.recover import Recovery, delivery_check, import_history
-from watchrender.render.ahead import Ahead
-from watchrender.render.engine import CliEngine
-from watchrender.render.fetch import FetchCache, Fetcher
-from watchrender.render.footage import Footage
 from watchrender.render.process import TreeRecord, reap, stray
-from watchrender.render.server import of_settings
-from watchrender.render.warm import WarmNode
-from watchrender.reports import Reports, document_of, log_of
-from watchrender.retention import Retention
+from watchrender.reports import document_of, log_of
 from watchrender.spool.folders import Folders, Unfit
 from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat, wait_for_foreign
-from watchrender.spool.statusfile import FRESH_POSITIONS, StatusWriter
 from watchrender.spool.volume import volume_of
 from watchrender.spool.watcher import Aside, Hints, Hung
-from watchrender.worker import Worker
 
 HOUSE_SECONDS = 60.0
 #: What a disk refused, or a fault of our own cut off, is begun anew after so long.
 AGAIN_SECONDS = 2.0
 #: How long a second signal waits for what it has ended.
 AT_ONCE_SECONDS = 15.0
-#: A fetched source may be so large, and take so long.
-FETCH_BYTES = 64 * 2**30
-FETCH_SECONDS = 4 * 3600.0
-CACHE_BYTES = 20 * 2**30
 
 
 class CannotStart(Exception):
@@ -179,134 +155,18 @@ class Service:
         )
 
     def _build(self) -> None:
-        config, folders, ledger = self.config, self.folders, self.ledger
-        self.gate = Gate(stamp=ledger.stamp)
-        self.notifier = Notifier(config, ledger, node=self.node)
-        work_dir = Path(config.nexrender.work_dir) if config.nexrender.work_dir else self.state_dir / "work"
-        disk.mkdirs(work_dir)
-        to_work = config.nexrender.render_to == "work_dir" or (
-            config.nexrender.render_to == "auto" and self.volume.is_share
-        )
-        self.places = Places(
-            state_dir=self.state_dir, work_dir=work_dir, logs=self.state_dir / "logs", render_to_work=to_work
-        )
-        share = self.volume.is_share
-        settle = config.watch.settle if config.watch.settle != "auto" else (12.0 if share else 2.0)
-        scan = config.watch.scan_interval if config.watch.scan_interval != "auto" else (5.0 if share else 2.0)
-        self.pace = Pace(
-            scan=float(scan),
-            settle=float(settle),
-            cut_off=config.watch.cut_off,
-            assets_deadline=config.watch.assets_deadline,
-        )
-        self.log_of = partial(log_of, self.places)
-        self.closer = Closer(folders=folders, ledger=ledger, log_of=self.log_of)
-        self.closer.refused = self._closing_refused
-        self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=self._wake.set)
-        cache = FetchCache(work_dir / "cache", CACHE_BYTES)
-        fetcher = Fetcher(policy=policy_of(config), cap_bytes=FETCH_BYTES, timeout_seconds=FETCH_SECONDS, cache=cache)
-        # The workers of a farm read their footage themselves: what is near us is not near them.
-        near = Ahead(fetcher=fetcher, cache=cache, folder=work_dir / "attempts")
-        footage = Footage(
-            work_dir,
-            fetcher=fetcher,
-            ahead=near if config.engine == "nexrender-cli" else None,
-            # By a clock that is behind, a file that grows looks as if it had been complete for long.
-            wall=lambda: time.time() + min(0.0, folders.clock_ahead),
-        )
-        self.judge = Judge(
-            config=config,
-            folders=folders,
-            ledger=ledger,
-            footage=footage,
-            module_installed=lambda name: self.preparer.module_installed(name),
-            now=utc_now,
-            settle_seconds=self.pace.settle,
-        )
-        self.marker = f"watchrender-{root_hash(self.root)}"
-        prepares: dict[str, Any] = {
-            "config": config,
-            "folders": folders,
-            "judge": self.judge,
-            "footage": footage,
-            "places": self.places,
-            "marker": self.marker,
-        }
-        self.farm_server = of_settings(config.nexrender_server) if config.engine == "nexrender-server" else None
-        self.preparer: Preparer = (
-            FarmPreparer(server=self.farm_server, **prepares) if self.farm_server else Preparer(**prepares)
-        )
-        self.forecast = Forecast(ledger, self.node, stopped=self.gate.stopped)
-        self.reports = Reports(
-            root=self.root,
-            node=self.node,
+        self.parts = Parts(
+            self.config,
+            folders=self.folders,
+            ledger=self.ledger,
             volume=self.volume,
-            pace=self.pace,
-            ledger=ledger,
-            gate=self.gate,
-            forecast=self.forecast,
-            work_dir=work_dir,
-        )
-        self.reports.clock_ahead = lambda: folders.clock_ahead
-        self.drops = Drops(folders=folders, ledger=ledger, intake=lambda: self.intake, dropped=self._wake.set)
-        self.preparer.estimate = self._eta_of_running
-        self.warm = WarmNode(
-            marker=self.marker,
-            folder=work_dir,
-            recorded=lambda record: ledger.remember_tree(record.to_dict()),
-            forgotten=ledger.forget_tree,
-        )
-        works: dict[str, Any] = {
-            "folders": folders,
-            "ledger": ledger,
-            "gate": self.gate,
-            "finisher": Finisher(
-                config=config,
-                folders=folders,
-                ledger=ledger,
-                closer=self.closer,
-                places=self.places,
-                learn=self.forecast.learn,
-            ),
-            "closer": self.closer,
-            "retry_settings": config.retry,
-            "node": self.node,
-            "finish_running": config.shutdown == "finish",
-        }
-        self.worker: Worker = (
-            Farm(
-                preparer=self.preparer,
-                server=self.farm_server,
-                settings=config.nexrender_server,
-                settle_seconds=self.pace.settle,
-                **works,
-            )
-            if self.farm_server is not None and isinstance(self.preparer, FarmPreparer)
-            else Worker(preparer=self.preparer, engine=CliEngine(start=self.warm.start), **works)
-        )
-        self.ahead = LookAhead(
-            ledger=ledger, footage=footage, judged=self.preparer.judged_now, current=self.worker.current
-        )
-        self.status_writer = StatusWriter(
-            folders.status,
-            queue_document=self.reports.queue_document,
-            service_document=self.reports.service_document,
-            positions=lambda: ledger.queue(FRESH_POSITIONS),
-            etas=self.forecast.queue,
-            page=_page_without_server(),
-            is_online=self._is_online,
-        )
-        self.reports.status_refused = lambda: self.status_writer.refused
-        self.retention = Retention(
-            config=config,
-            folders=folders,
-            ledger=ledger,
             state_dir=self.state_dir,
-            work_dir=work_dir,
-            is_closed=self.closer.is_closed,
-            gone=self.status_writer.gone,
+            node=self.node,
+            look=self._wake.set,
             is_online=self._is_online,
         )
+        self.gate, self.worker, self.reports = self.parts.gate, self.parts.worker, self.parts.reports
+        self.parts.closer.refused = self._closing_refused
 
     def _make_ready(self) -> None:
         """The folders, and all that an earlier life left undone. A disk that refuses is waited for."""
@@ -323,10 +183,10 @@ class Service:
         self.folders.instances = {self.reports.instance, *([before["instance"]] if before is not None else [])}
         self.folders.keep_watch(self._rival)
         self.ledger.listen(self._heard)
-        self.ledger.listen(self.ahead.heard)
+        self.ledger.listen(self.parts.ahead.heard)
         self.gate.listen(self._gate_changed)
-        self.ledger.listen(self.notifier.heard)
-        self.gate.listen(lambda: self.notifier.environment(self.gate.waiting()))
+        self.ledger.listen(self.parts.notifier.heard)
+        self.gate.listen(lambda: self.parts.notifier.environment(self.gate.waiting()))
         while not self._signals:
             try:
                 self._recover()
@@ -351,18 +211,18 @@ class Service:
     def _recover(self) -> None:
         rebooted = self._has_rebooted()
         ended = sum(reap(TreeRecord.from_dict(found), 2.0) for found in self.ledger.facts().get("trees", {}).values())
-        ended += sum(reap(found, 2.0) for found in stray(self.marker))
+        ended += sum(reap(found, 2.0) for found in stray(self.parts.marker))
         if ended:
             logger.warning("{} processes left by an earlier life of this service were ended", ended)
         self.ledger.know(trees={})
         for left in ("attempts", "zip"):
-            disk.remove_tree(self.places.work_dir / left)
+            disk.remove_tree(self.parts.places.work_dir / left)
         fresh = not self.ledger.facts().get("known")
         recovery = Recovery(
             folders=self.folders,
             ledger=self.ledger,
-            closer=self.closer,
-            judge=self.judge,
+            closer=self.parts.closer,
+            judge=self.parts.judge,
             may_deliver=delivery_check(self.config, self.folders),
             rebooted=rebooted,
             is_new=fresh,
@@ -372,7 +232,7 @@ class Service:
         )
         recovery.run()
         for job in recovery.outdated:
-            self.status_writer.changed(job, progress=False)
+            self.parts.status_writer.changed(job, progress=False)
         self._orphans = recovery.orphans
         self.ledger.know(served=True, boot=round(psutil.boot_time()), boot_id=_boot_id())
         if fresh:
@@ -380,7 +240,7 @@ class Service:
 
     def _in_flight(self) -> frozenset[str]:
         """The jobs that are with a farm, and stay there."""
-        if self.farm_server is not None:
+        if self.parts.farm_server is not None:
             return in_flight(self.ledger)
         abandon(self.ledger, self.folders)
         return frozenset()
@@ -415,14 +275,14 @@ class Service:
         self.web = WebServer(
             config=self.config.server,
             ledger=self.ledger,
-            control=self.control,
+            control=self.parts.control,
             gate=self.gate,
             folders=self.folders,
             service_document=self.reports.service_document,
             queue_document=self.reports.queue_document,
-            log_of=partial(log_of, self.places, growing=True),
-            drop=self.drops.drop,
-            document_of=partial(document_of, self.folders, self.judge),
+            log_of=partial(log_of, self.parts.places, growing=True),
+            drop=self.parts.drops.drop,
+            document_of=partial(document_of, self.folders, self.parts.judge),
             ready=self.reports.not_ready,
             most_bytes=self.config.watch.max_job_size,
             defaults={
@@ -443,36 +303,21 @@ class Service:
         self.hints = Hints(self.folders.inbox, self._wake)
         self.reports.hears = self.config.watch.events and self.hints.start()
         self._was_online, self._listening_to = True, self.folders.identity
-        self.intake = self.reports.intake = self._new_intake()
+        self.intake = self.parts.new_intake()
         for job in self.ledger.live():
-            self.status_writer.changed(job, progress=False)
+            self.parts.status_writer.changed(job, progress=False)
         wait = self._turn()
         self.reports.state = "running"
-        self.status_writer.start()
+        self.parts.status_writer.start()
         self.worker.start()
-        self.ahead.start()
-        self.notifier.start()
+        self.parts.ahead.start()
+        self.parts.notifier.start()
         logger.info("watchrender {} serves {} ({})", __version__, str(self.root), self.volume.kind)
         if self.web is not None:
             host, port = self.web.address
             logger.info("page and API: http://{}:{}/", host, port)
         _notify_systemd("READY=1")
         return wait
-
-    def _new_intake(self) -> Intake:
-        return Intake(
-            folders=self.folders,
-            ledger=self.ledger,
-            gate=self.gate,
-            judge=self.judge,
-            control=self.control,
-            closer=self.closer,
-            pace=self.pace,
-            ignore=tuple(self.config.watch.ignore),
-            put_back=self.worker.put_back,
-            started_at=self.worker.started_at,
-            is_told=self.status_writer.tells,
-        )
 
     def _loop(self, wait: float) -> None:
         while not self.gate.stopping:
@@ -483,7 +328,7 @@ class Service:
                 break
             wait = self._turn()
             _notify_systemd("WATCHDOG=1")
-            if self.gate.draining and self.worker.idle() and not self.closer.pending():
+            if self.gate.draining and self.worker.idle() and not self.parts.closer.pending():
                 logger.info("drained")
                 break
             if self.gate.draining:
@@ -504,13 +349,13 @@ class Service:
             logger.exception("a fault in watchrender itself; the line goes on")
         # What the turn has begun is in the record, or it is not: begin anew from there.
         self.intake.close()
-        self.intake = self.reports.intake = self._new_intake()
+        self.intake = self.parts.new_intake()
         return AGAIN_SECONDS
 
     def _close_what_waits(self) -> None:
         """Moves are made aside: a share that hangs in the middle of one must not hang who hears the signals."""
         try:
-            self._closing.do(self.closer.turn)
+            self._closing.do(self.parts.closer.turn)
         except Hung as hung:
             if not self._signals:
                 self.gate.wait_for(fail(Code.SHARE_OFFLINE, f"{self.root} hangs: {hung.strerror}"))
@@ -554,7 +399,7 @@ class Service:
 
     def _asked_to_stop(self) -> None:
         finish = self.config.shutdown == "finish"
-        put_back = "is put back in the queue" if self.farm_server is None else "stays with the farm"
+        put_back = "is put back in the queue" if self.parts.farm_server is None else "stays with the farm"
         logger.info("stopping: the running render {}", "is finished first" if finish else put_back)
 
     def _stop(self) -> None:
@@ -573,15 +418,15 @@ class Service:
                 self.worker.end_at_once()
                 deadline = min(deadline, time.monotonic() + AT_ONCE_SECONDS)
                 at_once = True
-        self.ahead.stop()
-        self.warm.close()
+        self.parts.ahead.stop()
+        self.parts.warm.close()
         self._close_what_waits()
-        self.notifier.stop()
-        self.retention.stop()
+        self.parts.notifier.stop()
+        self.parts.retention.stop()
         if self.web is not None:
             self.web.stop(seconds=1.0)
         self.reports.state = "stopped"
-        self.status_writer.stop(AT_ONCE_SECONDS if self._signals < 2 and self._is_online() else 1.0)
+        self.parts.status_writer.stop(AT_ONCE_SECONDS if self._signals < 2 and self._is_online() else 1.0)
         self._closing.stop()
         self.intake.close()
         self.folders.end_watch()
@@ -630,11 +475,11 @@ class Service:
 
     def _expire(self) -> None:
         """What is kept long enough goes (`retention.py`); so do status files that recovery could make no use of."""
-        self.retention.turn()
+        self.parts.retention.turn()
         shown = self._shown_since()
         for key, ended in self._orphans:
             if ended <= shown and self.ledger.newest_over(key) is None and self.ledger.live_by_key(key) is None:
-                self.status_writer.gone(key)
+                self.parts.status_writer.gone(key)
         self._orphans = [(key, ended) for key, ended in self._orphans if ended > shown]
 
     # -- listeners ------------------------------------------------------------------------------------------
@@ -642,18 +487,18 @@ class Service:
     def _heard(self, change: Change) -> None:
         if change.before is None and change.job.over and self._is_past_showing(change.job):
             return  # brought back from done/ into a new record
-        self.status_writer.changed(change.job, progress=change.progress)
+        self.parts.status_writer.changed(change.job, progress=change.progress)
         if not change.progress and change.job.state is State.QUEUED:
             self.gate.wake.set()
         if change.of_state and change.job.state is State.RENDERING:
-            self.forecast.start(change.job.id)
+            self.parts.forecast.start(change.job.id)
         if change.job.over and change.before is not None and not change.before.over:
             self._wake.set()
-            if change.job.state is State.CANCELLED and not self.closer.is_closed(change.job):
-                self.closer.soon(change.job)
+            if change.job.state is State.CANCELLED and not self.parts.closer.is_closed(change.job):
+                self.parts.closer.soon(change.job)
 
     def _gate_changed(self) -> None:
-        self.status_writer.beat_now()
+        self.parts.status_writer.beat_now()
         self._wake.set()
         if self.web is not None:
             self.web.service_changed()
@@ -662,17 +507,6 @@ class Service:
         if any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()):
             return False
         return self._rival() is None
-
-    def _eta_of_running(self, job_id: str, _transcript: object) -> dict[str, Any] | None:
-        job = self.ledger.get(job_id)
-        return None if job is None else self.forecast.running(job)
-
-
-def _page_without_server() -> Callable[[Mapping[str, Any], Mapping[str, Any]], str]:
-    """The page in the folder: the dashboard's own, with its data inside."""
-    from watchrender.web import page
-
-    return page.standalone
 
 
 def _boot_id() -> str | None:
