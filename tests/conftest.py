@@ -1,12 +1,15 @@
-"""What several test files stand on: the real nexrender, installed once for all runs, and a simulated After Effects."""
+"""What several test files stand on: the real nexrender, installed once for all runs, a simulated After Effects, and hot
+folders that the real command serves with both."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 import pytest
 
+from tests.real import Real, Watched
 from watchrender.core.failure import Failure
 from watchrender.render import nexrender
 from watchrender.render.simulator import install_simulator
@@ -27,3 +30,21 @@ def nexrender_set() -> nexrender.Nexrender:
 def simulator(tmp_path: Path) -> Path:
     """The aerender of a simulated After Effects that nexrender has never touched."""
     return install_simulator(tmp_path / "Applications")
+
+
+@pytest.fixture
+def real(tmp_path: Path, nexrender_set: nexrender.Nexrender, simulator: Path) -> Iterator[Real]:
+    """A hot folder for the real command; what was started there is ended."""
+    assert nexrender_set.root is not None
+    made = Real(tmp_path, nexrender_set.root.parent, simulator)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def watched(tmp_path: Path, nexrender_set: nexrender.Nexrender, simulator: Path) -> Iterator[Watched]:
+    """The same with its page."""
+    assert nexrender_set.root is not None
+    made = Watched(tmp_path, nexrender_set.root.parent, simulator)
+    yield made
+    made.kill()

@@ -80,6 +80,12 @@ class Real:
         self.process.send_signal(sign)
         return self.process.wait(30)
 
+    def kill(self) -> None:
+        """It is gone, if it was there."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def project(self, name: str, **more: Any) -> Path:
         path = write_project(self.projects / f"{name}.aep", frames=25, layers=["headline"], **more)
         os.utime(path, (time.time() - 3600, time.time() - 3600))

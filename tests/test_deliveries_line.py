@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,10 @@ import pytest
 
 from tests.line import until
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
 OVER = ("completed", "failed", "cancelled")
-
-
-@pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
 
 
 #: Dropped name → what its `output:` is. Each would lie in a folder of ours, by its words or by what is filled in.

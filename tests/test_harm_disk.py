@@ -13,7 +13,6 @@ import pytest
 from tests.line import until
 from tests.mounts import filled, mounting, small_disk
 from tests.real import Watched
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, mounting]
 
@@ -21,14 +20,9 @@ SLOW = {"seconds_per_frame": 0.1}
 
 
 @pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Watched]:
-    assert nexrender_set.root is not None
-    made = Watched(tmp_path, nexrender_set.root.parent, simulator)
-    made.settings["nexrender"]["work_dir"] = str(tmp_path / "work")
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+def real(watched: Watched) -> Watched:
+    watched.settings["nexrender"]["work_dir"] = str(watched.home / "work")
+    return watched
 
 
 @pytest.fixture(params=["films", "work", "record"])

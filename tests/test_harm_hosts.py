@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,8 @@ import yaml
 from tests.line import until
 from tests.mounts import mounting
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
-
-
-@pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
 
 
 def second(real: Real, root: Path, name: str, *, host: str | None = None) -> subprocess.Popen[str]:

@@ -11,8 +11,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ import pytest
 from tests.line import until
 from tests.mounts import Share, hanging, mount, mounting, small_disk, unmount
 from tests.real import Watched
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
@@ -28,13 +25,8 @@ SLOW = {"seconds_per_frame": 0.1}
 
 
 @pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Watched]:
-    assert nexrender_set.root is not None
-    made = Watched(tmp_path, nexrender_set.root.parent, simulator)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+def real(watched: Watched) -> Watched:
+    return watched
 
 
 def has_waited(seconds: float) -> None:

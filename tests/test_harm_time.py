@@ -8,14 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.line import until
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 #: A wall clock that is off by as many seconds as a file says; the monotonic clock is left alone. (libfaketime would do,
 #: but as Debian ships it, it breaks every sleep of Python.)
@@ -83,15 +81,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path, library: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    made.environment |= {"LD_PRELOAD": str(library), "TEST_CLOCK": str(tmp_path / "clock")}
-    set_clock(made, 0)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+def real(real: Real, library: Path) -> Real:
+    real.environment |= {"LD_PRELOAD": str(library), "TEST_CLOCK": str(real.home / "clock")}
+    set_clock(real, 0)
+    return real
 
 
 def set_clock(real: Real, seconds: int) -> None:

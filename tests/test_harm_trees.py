@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,6 @@ import pytest
 
 from tests.line import until
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
@@ -23,14 +21,9 @@ STUBBORN = {"seconds_per_frame": 0.1, "ignores_signals": True, "ignores_closed_p
 
 
 @pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    made.settings["limits"]["terminate_grace"] = "500ms"
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+def real(real: Real) -> Real:
+    real.settings["limits"]["terminate_grace"] = "500ms"
+    return real
 
 
 def resists(real: Real, kind: str) -> tuple[Path, Path]:

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,10 @@ import yaml
 
 from tests.line import until
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
 OVER = ("completed", "failed", "cancelled")
-
-
-@pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
 
 
 class Witness:
