@@ -388,6 +388,62 @@ def test_a_sub_folder_named_like_a_job_is_left_alone_until_the_job_is_over(hand:
     assert "Spot" not in hand.intake.ignored
 
 
+def test_a_sub_folder_named_like_a_finished_job_gets_a_letter_that_goes_with_the_name(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.pass_time(5)
+    hand.start("spot")
+    hand.finish("spot")
+    hand.drop("spot/one.json")
+    hand.pass_time(6)
+    letter = hand.inbox / "spot.WHY.txt"
+    said = letter.read_text(encoding="utf-8")
+    assert "the job in done/spot has this name already" in said and "spot-2" in said
+    written = letter.stat().st_mtime_ns, letter.stat().st_ino
+    hand.pass_time(30)
+    assert (letter.stat().st_mtime_ns, letter.stat().st_ino) == written
+    assert hand.keys() == []
+
+    (hand.inbox / "spot").rename(hand.inbox / "spot-2")
+    hand.pass_time(12)
+
+    assert hand.keys() == ["spot-2/one"]
+    assert not letter.exists()
+
+
+def test_the_letter_beside_a_folder_goes_too_where_the_folder_becomes_a_job(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.pass_time(5)
+    hand.start("spot")
+    hand.finish("spot")
+    hand.drop("spot/footage/clip.mov", b"footage")
+    hand.pass_time(6)
+    assert hand.lies("inbox/spot.WHY.txt")
+
+    hand.drop("spot/job.json")
+    hand.pass_time(20)
+
+    assert hand.keys() == ["spot~2"]
+    assert not hand.lies("inbox/spot.WHY.txt")
+
+
+def test_the_letter_beside_a_folder_goes_too_where_the_folder_went_while_we_were_down(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.pass_time(5)
+    hand.start("spot")
+    hand.finish("spot")
+    hand.drop("spot/one.json")
+    hand.drop("other.WHY.txt", b"What is in the folder other is mine.")
+    hand.pass_time(6)
+    hand.close()
+
+    (hand.inbox / "spot").rename(hand.inbox / "spot-2")
+    hand.open()
+    hand.pass_time(6)
+
+    assert not hand.lies("inbox/spot.WHY.txt")
+    assert hand.lies("inbox/other.WHY.txt")
+
+
 def test_a_name_too_long_is_cut_and_the_whole_is_in_the_file(hand: Hand) -> None:
     hand.drop("x" * 245 + ".json")
     hand.turn()

@@ -89,6 +89,7 @@ CASES: dict[str, str] = {
         None,
     ),
     "lone-project": letters.lone_project("Spot 2026.aep"),
+    "folder-named-like-a-job": letters.folder_named_like("spot", "the job in done/spot"),
     "lone-project-with-quotes": letters.lone_project("it's #1: final.aep"),
     "no-such-job": letters.no_such_job("spto.cancel", "spto", None, ["spot", "other"]),
     "no-such-job-at-all": letters.no_such_job("x.p90", "x", None, ["spot"]),
@@ -108,7 +109,10 @@ def test_a_letter_reads_as_it_should(name: str) -> None:
     assert CASES[name] == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ("lone-project", "lone-project-with-quotes")])
+ABOUT_NO_JOB = ("lone-project", "lone-project-with-quotes", "folder-named-like-a-job")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ABOUT_NO_JOB])
 def test_a_letter_about_a_job_says_what_and_how_to_go_on(name: str) -> None:
     text = CASES[name]
 

@@ -132,6 +132,26 @@ def lone_project(name: str) -> str:
     )
 
 
+_NOT_TAKEN_UP = "What is in the folder {name} has not been taken up:"
+_GOES_AWAY = "This letter goes away with that name.\n"
+
+
+def folder_named_like(name: str, other: str) -> str:
+    """The letter beside a sub-folder that has the name of a job. `other`: that job, in words."""
+    return (
+        f"{_NOT_TAKEN_UP.format(name=name)} {other} has this name already.\n\n"
+        "Films of a sub-folder lie in a folder of its name, and that one is the job's: nothing is ever added to it.\n\n"
+        f"Give the folder another name, {name}-2 for example, and its jobs are taken up by themselves. If all of\n"
+        f"it is one job, call its job file job.json or job.yaml. {_GOES_AWAY}"
+    )
+
+
+def is_beside(text: str, name: str) -> bool:
+    """Is this a letter of ours that lies beside `name`, as we wrote it?"""
+    begin = _NOT_TAKEN_UP.format(name=name)
+    return text == lone_project(name) or (text.startswith(begin) and text.endswith(_GOES_AWAY))
+
+
 def _yaml(text: str) -> str:
     """A text as YAML reads it back: in quotes where it could be taken for something else."""
     if re.fullmatch(r"[A-Za-z][\w ()-]*\.[A-Za-z]\w*", text):

@@ -11,7 +11,8 @@ Files of jobs never begun stay in the inbox: the inbox is the queue. Everything 
     admission   a job: complete, read, judged; queued, refused, or waiting for footage
     sidecars    settings beside jobs
     orders      control files
-    projects    the letter beside a lone project
+    projects    who needs the letter beside a lone project
+    beside      letters that lie in the inbox
 """
 
 from watchrender.intake.turn import Intake

@@ -12,6 +12,7 @@ from watchrender.core import letters, naming
 from watchrender.core.job import Form, Job
 from watchrender.core.naming import Kind, Order
 from watchrender.gate import Gate
+from watchrender.intake.beside import Beside
 from watchrender.intake.projects import Projects
 from watchrender.intake.watch import Watch
 from watchrender.judge import Judge
@@ -34,6 +35,7 @@ class Arrivals:
         ledger: Ledger,
         judge: Judge,
         gate: Gate,
+        beside: Beside,
         projects: Projects,
         ignore: tuple[str, ...],
     ) -> None:
@@ -45,6 +47,7 @@ class Arrivals:
         self._ledger = ledger
         self._judge = judge
         self._gate = gate
+        self._beside = beside
         self._projects = projects
         self._ignore = ignore
         self._arrival = ledger.arrival
@@ -88,7 +91,7 @@ class Arrivals:
             entry.role = Role.OTHER
             self._inbox.add(entry)
             if self.first:
-                self._projects.left_behind(entry)
+                self._beside.left_behind(entry)
             return
         if found is None:
             return  # gone already

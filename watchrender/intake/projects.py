@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from loguru import logger
-
-from watchrender import disk
 from watchrender.core import letters, naming
+from watchrender.intake.beside import Beside
 from watchrender.intake.watch import Step, Watch
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.inbox import Entry, Role
-from watchrender.spool.watcher import read
 
 #: Among so many of the newest jobs that are over, one that used the project is looked for.
 REMEMBERED = 1000
@@ -21,8 +17,9 @@ REMEMBERED = 1000
 class Projects:
     """The letters beside lone projects."""
 
-    def __init__(self, *, watch: Watch, ledger: Ledger) -> None:
+    def __init__(self, *, watch: Watch, ledger: Ledger, beside: Beside) -> None:
         self._watch = watch
+        self._beside = beside
         self._inbox = watch.inbox
         self._pace = watch.pace
         self._ignored = watch.ignored
@@ -41,12 +38,10 @@ class Projects:
             return None
         self._watch.rest(entry)
         if self._is_mentioned(entry):
-            self.remove(entry)
+            self._beside.remove(entry)
             self._ignored.pop(entry.place, None)
             return None
-        path = self._letter_path(entry)
-        if not os.path.lexists(path):
-            self._write_letter(path, letters.lone_project(entry.name))
+        self._beside.write(entry, letters.lone_project(entry.name))
         self._ignored[entry.place] = letters.LONE_PROJECT
         return None
 
@@ -69,32 +64,4 @@ class Projects:
             for entry in answered:
                 if os.path.normcase(str(self._watch.path(entry))) in wanted:
                     self._ignored.pop(entry.place, None)
-                    self.remove(entry)
-
-    def left_behind(self, entry: Entry) -> None:
-        """At start: a letter of ours whose project has gone meanwhile."""
-        project = entry.name[: -len(".WHY.txt")]
-        path = self._watch.path(entry)
-        if entry.name.lower().endswith(".why.txt") and not os.path.lexists(path.with_name(project)):
-            self._remove_if_ours(path, project)
-
-    def _letter_path(self, entry: Entry) -> Path:
-        return self._watch.path(entry).with_name(f"{entry.name}.WHY.txt")
-
-    def remove(self, entry: Entry) -> None:
-        self._remove_if_ours(self._letter_path(entry), entry.name)
-
-    def _remove_if_ours(self, path: Path, project: str) -> None:
-        text = letters.lone_project(project).encode("utf-8", "surrogateescape")
-        try:
-            found = read(path, len(text) + 1)
-            if found is not None and found[0] == text:
-                disk.remove(path)
-        except OSError:
-            pass  # it stays: a letter too much hurts nobody
-
-    def _write_letter(self, path: Path, text: str) -> None:
-        try:
-            disk.write(path, text.encode("utf-8", "surrogateescape"), durable=False)
-        except OSError as error:
-            logger.warning("{} could not be written: {}", str(path), error.strerror or str(error))
+                    self._beside.remove(entry)

@@ -10,6 +10,7 @@ from watchrender.core.job import Form
 from watchrender.core.states import State
 from watchrender.intake.admission import Admission
 from watchrender.intake.arrivals import Arrivals
+from watchrender.intake.beside import Beside
 from watchrender.intake.projects import Projects
 from watchrender.intake.watch import Step, Watch
 from watchrender.judge import Judge
@@ -31,6 +32,7 @@ class Settling:
         arrivals: Arrivals,
         admission: Admission,
         projects: Projects,
+        beside: Beside,
     ) -> None:
         self._watch = watch
         self._inbox = watch.inbox
@@ -43,6 +45,8 @@ class Settling:
         self._arrivals = arrivals
         self._admission = admission
         self._projects = projects
+        self._beside = beside
+        self.clashes: dict[Entry, float] = {}  # folders whose name a job has, and when that was last seen
 
     def steps(self, entry: Entry, now: float) -> list[Step]:
         """Look, read and judge; what follows for the record, to be done together with others."""
@@ -155,7 +159,6 @@ class Settling:
     def _settle_folder(self, entry: Entry, now: float) -> Step | None:
         """A folder not seen before: when its whole tree has been quiet, it is a bundle, a returned job or a
         sub-folder, for good."""
-        path = self._watch.path(entry)
         try:
             tree = self._watch.sighting(entry, now)
         except PermissionError as error:
@@ -165,8 +168,15 @@ class Settling:
         if tree is None:
             return None
         self._ignored.pop(entry.place, None)
+        step = self._turn_out(entry, tree.files, now)
+        if self.clashes.get(entry) != now:
+            self.clash_over(entry)
+        return step
+
+    def _turn_out(self, entry: Entry, files: int, now: float) -> Step | None:
+        path = self._watch.path(entry)
         control = naming.control(entry.name, is_dir=True)
-        if control is not None and tree.files == 0:
+        if control is not None and files == 0:
             entry.role = Role.CONTROL
             self._watch.rest(entry)
             self._inbox.controls[entry] = None
@@ -181,10 +191,17 @@ class Settling:
             self._watch.ignore(entry, letters.EMPTY_RETURN)
         elif (other := self._clash(entry)) is not None:
             self._ignored[entry.place] = f"{other} has this name already; give the folder another one"
+            self._beside.write(entry, letters.folder_named_like(entry.name, other))
+            self.clashes[entry] = now
             self._watch.again(entry, now + 5 * self._pace.scan)
         else:
             return lambda: self._arrivals.become_sub(entry)
         return None
+
+    def clash_over(self, entry: Entry) -> None:
+        """The folder has gone, or it is something else, or no job has its name any more."""
+        if self.clashes.pop(entry, None) is not None:
+            self._beside.remove(entry)
 
     def _clash(self, entry: Entry) -> str | None:
         """The job that a sub-folder of this name would share its folders with."""

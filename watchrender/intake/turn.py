@@ -24,6 +24,7 @@ from watchrender.core.states import Event, State
 from watchrender.gate import Gate
 from watchrender.intake.admission import Admission, supersede
 from watchrender.intake.arrivals import TOGETHER, Arrivals
+from watchrender.intake.beside import Beside
 from watchrender.intake.orders import Orders
 from watchrender.intake.projects import Projects
 from watchrender.intake.settling import Settling
@@ -74,10 +75,12 @@ class Intake:
         self._folders = watch.folders
         self._pace = watch.pace
         self._clock = watch.clock
-        self._projects = Projects(watch=watch, ledger=ledger)
+        self._beside = Beside(watch)
+        self._projects = Projects(watch=watch, ledger=ledger, beside=self._beside)
         self._arrivals = Arrivals(
-            watch=watch, ledger=ledger, judge=judge, gate=gate, projects=self._projects, ignore=ignore
-        )
+            watch=watch, ledger=ledger, judge=judge, gate=gate, beside=self._beside, projects=self._projects,
+            ignore=ignore,
+        )  # fmt: skip
         self._orders = Orders(
             inbox=watch.inbox, ledger=ledger, control=control, gate=gate, folders=folders, ignored=watch.ignored,
             patience=pace.settle, unsure=lambda: self._arrivals.unseen_subs, soon=watch.soon,
@@ -93,7 +96,7 @@ class Intake:
         )
         self._settling = Settling(
             watch=watch, ledger=ledger, judge=judge, arrivals=self._arrivals, admission=self._admission,
-            projects=self._projects,
+            projects=self._projects, beside=self._beside,
         )  # fmt: skip
         self._rotation: Iterator[Entry] = iter(())
         self._hinted: set[str] = set()
@@ -319,7 +322,9 @@ class Intake:
             self._sidecars.gone(entry)
         elif entry.role is Role.LETTER:
             self._projects.waiting.pop(entry, None)
-            self._projects.remove(entry)
+            self._beside.remove(entry)
+        elif entry in self._settling.clashes:
+            self._settling.clash_over(entry)
 
     def _look_around(self, now: float) -> None:
         """Look at some quiet entries in rotation: what changed becomes restless."""
