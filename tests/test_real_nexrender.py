@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,8 @@ import pytest
 
 from tests.line import until
 from tests.real import Real
-from watchrender.render.nexrender import Nexrender
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
-
-
-@pytest.fixture
-def real(tmp_path: Path, nexrender_set: Nexrender, simulator: Path) -> Iterator[Real]:
-    assert nexrender_set.root is not None
-    made = Real(tmp_path, nexrender_set.root.parent, simulator)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
 
 
 def test_a_dropped_job_becomes_a_verified_film(real: Real) -> None:
@@ -74,17 +62,6 @@ def test_what_the_job_did_wrong_fails_at_once(real: Real, behaviour: Any, compos
     assert status["error"]["code"] == code
     assert len(status["attempts"]) == 1
     assert "What to do" in (real.root / "failed/bad/WHY.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("mode", ["half_film", "early_exit_0", "one_byte"])
-def test_a_broken_film_is_never_called_done(real: Real, mode: str) -> None:
-    real.drop("bad.json", real.project("bad", behaviour=mode), watchrender={"max_retries": 0})
-    real.start()
-
-    status = real.wait("bad", "failed")
-
-    assert status["error"]["code"] == "OUTPUT_TRUNCATED"
-    assert not (real.root / "done" / "bad").exists()
 
 
 def test_missing_footage_of_the_project_fails_the_film(real: Real) -> None:

@@ -202,6 +202,20 @@ def test_a_film_of_all_its_frames_is_none_where_after_effects_stopped_long_befor
     assert cut_line.warnings == ("After Effects reported 119 of 120 frames; the film has all of them",)
 
 
+def test_the_line_that_is_told_is_the_error_and_not_the_stack_behind_it() -> None:
+    stack = ("    at Object.<anonymous> (/opt/nexrender/bin.js:12:9)", "    at node:internal/main/run_main:28:49 {")
+    fields = ("  errno: -2,", "  code: 'ENOENT',", "  requireStack: [", "    '/opt/nexrender/bin.js'", "  ]", "}", "")
+    behind = (*stack, *fields, "Node.js v22.11.0")
+    stalled = judge(Exit(ended_by=Ended.STALL), told(*HALF, "the driver has gone away", *behind), NOTHING)
+    never = judge(FAILED, told("Something nobody knows", *behind), NOTHING)
+    once = judge(FAILED, told(*LAUNCH, "Error: it broke", *behind), NOTHING)
+
+    assert stalled.failure is not None and "Its last line: the driver has gone away" in stalled.failure.message
+    assert never.failure is not None and never.failure.message.endswith(": Something nobody knows")
+    assert once.failure is not None and once.failure.message.count("Error: it broke") == 1
+    assert "at Object" not in once.failure.message and "Node.js" not in once.failure.message
+
+
 def test_a_film_of_more_frames_than_announced_is_warned_of() -> None:
     verdict = judge(OK, told(*DONE), WHOLE, probed=replace(GOOD, frames=150, duration=6.0))
 
@@ -265,18 +279,56 @@ def test_a_film_that_is_less_than_expected_is_not_whole(
     assert words in verdict.failure.message
 
 
-def test_a_film_that_is_more_than_expected_is_worth_a_warning() -> None:
-    more = judge(OK, told(*DONE), WHOLE, expect=Expect(frames=100, duration=4.0), probed=GOOD)
+@pytest.mark.parametrize(
+    ("expect", "found", "probed", "words"),
+    [
+        (Expect(frames=100), WHOLE, GOOD, "spot.mov has 120 frames; expect.frames wants 100"),
+        (Expect(frames=119), frames(120), None, "has 120 frames; expect.frames wants 119"),
+        (Expect(frames=100), WHOLE, None, "has 120 frames; expect.frames wants 100"),  # as After Effects told
+        (Expect(duration=4.0), WHOLE, GOOD, "lasts 4.80 s; expect.duration wants 4.00 s"),
+        (Expect(duration=4.0), frames(120), None, "lasts 4.80 s; expect.duration wants 4.00 s"),
+    ],
+)
+def test_a_film_that_is_more_than_expected_is_not_the_one_that_is_wanted(
+    expect: Expect, found: Outputs, probed: Probed | None, words: str
+) -> None:
+    verdict = judge(OK, told(*DONE), found, expect=expect, probed=probed)
+
+    assert code_of(verdict) is Code.OUTPUT_UNEXPECTED
+    assert verdict.failure is not None and words in verdict.failure.message
+    assert verdict.failure.kind == "job"  # another try would make the same film
+
+
+def test_a_film_is_as_expected_where_only_its_container_counts_otherwise() -> None:
+    at_50 = replace(GOOD, frames=240, fps=50.0)
+
+    more = judge(OK, told(*DONE), WHOLE, expect=Expect(frames=120), probed=replace(GOOD, frames=121))
+    assert judge(OK, told(*DONE), WHOLE, expect=Expect(duration=4.83), probed=GOOD).warnings == ()
+    assert judge(OK, told(*DONE), WHOLE, expect=Expect(first=9, last=3), probed=GOOD).failure is None
+    assert judge(OK, told(*DONE), WHOLE, expect=Expect(frames=120), probed=at_50).failure is None
+    silent = told(*(line for line in DONE if "):" not in line))
+    assert judge(OK, silent, WHOLE, expect=Expect(frames=120), probed=at_50).failure is None
+    assert code_of(judge(OK, silent, WHOLE, expect=Expect(frames=60), probed=at_50)) is Code.OUTPUT_UNEXPECTED
     unknown = judge(OK, told(*DONE), WHOLE, expect=Expect(duration=4.8))
 
     assert more.failure is None
-    assert more.warnings == (
-        "spot.mov lasts 4.80 s, longer than the 4.00 s expected",
-        "spot.mov has 120 frames, more than the 100 expected",
-    )
+    assert more.warnings == ("spot.mov has 121 frames, more than the 120 expected",)
     assert unknown.warnings == ("expect.duration could not be checked: the film's length is not known",)
-    assert judge(OK, told(*DONE), WHOLE, expect=Expect(duration=4.83), probed=GOOD).warnings == ()
-    assert judge(OK, told(*DONE), WHOLE, expect=Expect(first=9, last=3), probed=GOOD).failure is None
+
+
+def test_frames_that_are_not_whole_are_named() -> None:
+    found = frames(120)
+    assert found.main is not None
+    cut = replace(found, main=replace(found.main, damaged=(7, 30), damaged_count=2, damage="it has no end (IEND)"))
+    late = replace(found, main=replace(found.main, unseen=20))
+
+    verdict = judge(OK, told(*DONE), cut)
+
+    assert verdict.failure is not None and verdict.failure.code is Code.OUTPUT_TRUNCATED
+    assert "2 frames are not whole: 7, 30. Of 7: it has no end (IEND)." in verdict.failure.message
+    assert judge(OK, told(*DONE), late).warnings == (
+        "spot_[00000-00119].png: there was no time to look at 20 of its 120 frames",
+    )
 
 
 def test_a_film_that_could_not_be_looked_into_is_worth_a_warning() -> None:

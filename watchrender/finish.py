@@ -31,7 +31,7 @@ from watchrender.core.states import Event
 from watchrender.judge import policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Places, Prepared
-from watchrender.render import outputs, probe, verdict
+from watchrender.render import frames, outputs, probe, verdict
 from watchrender.render.outputs import Kind, Output
 from watchrender.render.verdict import Ended, Exit, Expect, Rule, Verify
 from watchrender.spool.folders import ATTEMPT, STATUS_SUFFIX, Busy, Folders
@@ -124,6 +124,8 @@ class Finisher:
         probed = None
         if self.config.verify.probe == "auto" and found.main is not None:
             probed = probe.probe(found.main.last_file)
+            decodes = probed is not None and probed.last_frame_decodes is True
+            found = replace(found, main=frames.looked_at(found.main, last_decodes=decodes))
         said = verdict.judge(
             self._exit(attempted),
             attempted.transcript,
@@ -147,16 +149,16 @@ class Finisher:
     @staticmethod
     def _expect(settings: Settings, attempted: Attempted) -> Expect:
         built, wished = attempted.prepared.built, settings.expect
-        frames = built.frames
+        span = built.frames
         postrender = [str(action.get("module")) for action in built.document["actions"]["postrender"]]
         template = built.document["template"]
         return Expect(
             frames=wished.frames if wished is not None else None,
             duration=wished.duration if wished is not None else None,
             min_bytes=wished.min_bytes if wished is not None else None,
-            first=frames.start if frames is not None else None,
-            last=frames[-1] if frames is not None and len(frames) else None,
-            step=frames.step if frames is not None else 1,
+            first=span.start if span is not None else None,
+            last=span[-1] if span is not None and len(span) else None,
+            step=span.step if span is not None else 1,
             composition=template.get("composition"),
             template=template.get("src"),
             postrender=tuple(postrender),

@@ -39,6 +39,7 @@ class Code(StrEnum):
     OUTPUT_EXISTS = "OUTPUT_EXISTS"
     FOOTAGE_MISSING = "FOOTAGE_MISSING"
     FONTS_MISSING = "FONTS_MISSING"
+    OUTPUT_UNEXPECTED = "OUTPUT_UNEXPECTED"
 
     RENDER_CRASHED = "RENDER_CRASHED"
     RENDER_FAILED = "RENDER_FAILED"
@@ -154,6 +155,11 @@ CATALOGUE: dict[Code, Entry] = {
         kind=J,
         meaning="After Effects rendered without fonts that the project uses.",
         cure="Install the fonts for all users of the render machine, or set verify.missing_fonts to warn.",
+    ),
+    Code.OUTPUT_UNEXPECTED: Entry(
+        kind=J,
+        meaning="The film is whole, but longer than expect says.",
+        cure="Correct expect in the job's settings, or the job's frames or the composition's work area; drop it again.",
     ),
     Code.RENDER_CRASHED: Entry(
         kind=T,

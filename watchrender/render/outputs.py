@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MISSING_LIMIT = 100  # frame numbers that are listed; the rest is counted
 
@@ -60,6 +60,10 @@ class Output:
     missing: tuple[int, ...] = ()  # numbers without a file between the first and the last, at most a hundred
     missing_count: int = 0
     empty: tuple[int, ...] = ()  # numbers whose file has no bytes
+    damaged: tuple[int, ...] = ()  # numbers whose file is not whole, at most a hundred (see `frames`)
+    damaged_count: int = 0
+    damage: str = ""  # what is wrong with the first of them
+    unseen: int = 0  # frames that nobody looked at: there were too many for the time
 
     @property
     def frames(self) -> int | None:
@@ -133,12 +137,17 @@ def describe(output: Output, *, beside: Path, sha256: str | None = None) -> dict
 def sha256(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """The file's SHA-256; `on_bytes` hears how many bytes each read has brought. A link is refused (OSError)."""
     digest = hashlib.sha256()
-    with open(path, "rb", opener=_without_links, buffering=0) as file:
+    with opened(path) as file:
         while chunk := file.read(1024 * 1024):
             digest.update(chunk)
             if on_bytes:
                 on_bytes(len(chunk))
     return digest.hexdigest()
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file, unbuffered, for reading. A link is refused (OSError)."""
+    return open(path, "rb", opener=_without_links, buffering=0)
 
 
 def _without_links(name: str, flags: int) -> int:

@@ -233,6 +233,15 @@ _NODE_WORDS = re.compile(
 _ACTION_FAILED = re.compile(r"Error loading (?P<phase>pre\w{1,12}|post\w{1,12}) module (?P<module>.{1,300}?): ")
 _ACTION_MISSING = re.compile(r"Could not require module '(?P<module>[^']{1,300})'")
 
+#: What node prints around an error and that says nothing by itself: its stack, where it stood, the error's fields.
+_STACK = re.compile(
+    r"\s*(?:at\s\S.*|\^+|[\[\](){},;\s]+|Node\.js v[0-9].*|Require stack:|- \S.*|'[^']*',?|\(Use `node .*"
+    r"|node:\S+:[0-9]+|(?:file://)?(?:/|[A-Za-z]:[\\/]).*\.[cm]?js:[0-9]+"
+    r"|\[?(?:errno|code|syscall|path|dest|address|port|stack|cause|requireStack|generatedMessage|actual|expected|operator)"
+    r"\]?:\s.*)",
+    re.DOTALL,
+)
+
 _HEADS = ("PROGRESS:", "aerender ", "WARNING:", "INFO:", "Error: ", "After Effects error:", "Running Script:")
 _JOIN_LIMIT = 600  # characters of a line put together from its pieces
 #: A long run of blanks says no more than a short one, and would cost a pattern with several `\\s*` a long time.
@@ -379,6 +388,13 @@ class Transcript:
     def last_lines(self, count: int = LAST_LINES) -> tuple[str, ...]:
         """The last lines that say something."""
         return tuple(self._last)[-count:] if count > 0 else ()
+
+    @property
+    def telling_line(self) -> str:
+        """The last line that tells what happened: behind an error stands the stack of it, which tells nobody anything.
+        Empty where nothing was said."""
+        lines = reversed(self._last)
+        return next((line for line in lines if not _STACK.fullmatch(line)), next(iter(self.last_lines(1)), ""))
 
     @property
     def where(self) -> str:

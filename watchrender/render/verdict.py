@@ -200,8 +200,9 @@ class _Case:
 
     @property
     def its_last_line(self) -> str:
-        line = next(iter(self.told.last_lines(1)), "")
-        return f" Its last line: {shortened(line, 200)}" if line else ""
+        line = self.told.telling_line.strip()
+        is_said = line == self.told.last_error_line and bool(line)
+        return f" Its last line: {shortened(line, 200)}" if line and not is_said else ""
 
     @property
     def found_name(self) -> str:
@@ -328,7 +329,7 @@ def _without_a_word(case: _Case, film: Failure | None) -> Failure | None:
     told, said = case.told, case.last_error
     why = f": {said}" if said else " without saying why"
     if not told.job_started:
-        words = said or shortened(next(iter(told.last_lines(1)), "it said nothing"), 300)
+        words = said or shortened(told.telling_line.strip() or "it said nothing", 300)
         return fail(Code.NEXRENDER_BROKEN, f"nexrender does not run ({case.exit_words}): {words}")
     if film is None and case.is_proven_whole:
         return None  # After Effects crashed when it quit: nothing is lost
@@ -358,6 +359,7 @@ def _film_fault(case: _Case) -> Failure | None:
         or _does_not_decode(case, film)
         or _too_few_frames(case, film)
         or _too_short(case, film)
+        or _more_than_expected(case, film)
     )
 
 
@@ -383,6 +385,10 @@ def _gaps(film: Output) -> Failure | None:
     if film.missing_count:
         text = f"{film.path.name}: {film.missing_count} frames are missing between the first and the last:"
         return fail(Code.OUTPUT_TRUNCATED, f"{text} {_numbers(film.missing)}.")
+    if film.damaged:
+        many = f"{film.damaged_count} frames are" if film.damaged_count > 1 else "one frame is"
+        text = f"{film.path.name}: {many} not whole: {_numbers(film.damaged)}. Of {film.damaged[0]}: {film.damage}."
+        return fail(Code.OUTPUT_TRUNCATED, text)
     return None
 
 
@@ -430,11 +436,25 @@ def _ended_early(case: _Case, wanted: int) -> Failure | None:
 
 
 def _lasts_long_enough(case: _Case, frames: int) -> bool:
+    extra = _seconds_beyond(case, frames)
+    return extra is not None and extra >= 0
+
+
+def _lasts_as_long(case: _Case, frames: int) -> bool:
+    """More pictures at another rate: neither shorter nor longer than so many frames."""
+    extra = _seconds_beyond(case, frames)
+    return extra is not None and 0 <= extra <= 2 * _slack(case)
+
+
+def _seconds_beyond(case: _Case, frames: int) -> float | None:
+    """How much longer a film at another rate is than the least that so many frames may last; None: it has their rate,
+    or that is not known."""
     rate = case.told.rate
     if rate is None or case.probed is None or case.probed.duration is None:
-        return False
+        return None
     shown = case.probed.fps or rate
-    return abs(shown - rate) > 0.01 * rate and case.probed.duration >= frames / rate - 1.5 / min(shown, rate)
+    is_other = abs(shown - rate) > 0.01 * rate
+    return case.probed.duration - frames / rate + 1.5 / min(shown, rate) if is_other else None
 
 
 def _too_few_told(case: _Case, wanted: int) -> Failure | None:
@@ -455,6 +475,27 @@ def _too_short(case: _Case, film: Output) -> Failure | None:
     if wanted is None or lasts is None or lasts >= wanted - _slack(case):
         return None
     return fail(Code.OUTPUT_TRUNCATED, f"{film.path.name} lasts {lasts:.2f} s; expect.duration wants {wanted:.2f} s.")
+
+
+def _more_than_expected(case: _Case, film: Output) -> Failure | None:
+    """A whole film that is not the one that `expect` describes: another try would make the same."""
+    wanted, have = case.expect.frames, _counted(case, film)
+    # Where After Effects meant to draw so many and did, it is the container that counts otherwise.
+    is_drawn = case.told.frames == wanted and case.told.seen_count == wanted
+    if wanted is not None and have is not None and have > wanted and not is_drawn and not _lasts_as_long(case, wanted):
+        return fail(Code.OUTPUT_UNEXPECTED, f"{film.path.name} has {have} frames; expect.frames wants {wanted}.")
+    long, lasts = case.expect.duration, _duration(case)
+    if long is not None and lasts is not None and lasts > long + _slack(case):
+        text = f"{film.path.name} lasts {lasts:.2f} s; expect.duration wants {long:.2f} s."
+        return fail(Code.OUTPUT_UNEXPECTED, text)
+    return None
+
+
+def _counted(case: _Case, film: Output) -> int | None:
+    """How many frames it has; where nobody could count them, how many After Effects has told of to its end."""
+    have = film.frames or (case.probed.frames if case.probed and film.kind is OutputKind.FILM else None)
+    is_told = case.verify.frames and case.told.finished_seen
+    return have or (case.told.seen_count if is_told else None) or None
 
 
 def _duration(case: _Case) -> float | None:
@@ -519,11 +560,11 @@ def _film_warnings(case: _Case) -> Iterator[str]:
         return
     if probed is not None and probed.last_frame_decodes is None:
         yield f"{film.last_file.name} could not be looked into: {probed.detail or 'its format is not known'}"
+    if film.unseen:
+        yield f"{film.path.name}: there was no time to look at {film.unseen} of its {film.frames} frames"
     lasts = _duration(case)
     if expect.duration is not None and lasts is None:
         yield "expect.duration could not be checked: the film's length is not known"
-    elif expect.duration is not None and lasts is not None and lasts > expect.duration + _slack(case):
-        yield f"{film.path.name} lasts {lasts:.2f} s, longer than the {expect.duration:.2f} s expected"
     have = film.frames or (probed.frames if probed and film.kind is OutputKind.FILM else None)
     if case.frames is not None and have is not None and have > case.frames + (0 if case.told.frames_are_exact else 1):
         wanted = "expected" if expect.count is not None else "that After Effects announced"

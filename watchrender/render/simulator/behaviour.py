@@ -31,7 +31,8 @@ class Behaviour:
     hangs: str = ""  # a step of STEPS at which it stands still
     at: str = "frame"  # the step at which `exits` and `signal` happen
     frame: int | None = None  # the frame for `fails`, `exits`, `signal` and `hangs`, counted from 1
-    film: str = "whole"  # whole | canned | half (its frames) | cut (its bytes) | byte | none
+    #: whole | canned | half (its frames) | cut (its bytes) | zeros | zero_tail | text (and no pictures) | byte | none
+    film: str = "whole"
     extension: str = ""  # what After Effects makes of the file's suffix, whatever was asked for
     hang_seconds: float = 3600.0  # nothing of ours stands still for ever
     works_while_hanging: bool = False  # uses a processor instead of sleeping
@@ -220,6 +221,9 @@ MODES: dict[str, dict[str, Any]] = {
     "no_film": {"film": "none"},
     "half_film": {"film": "half"},
     "cut_film": {"film": "cut"},
+    "zeros_film": {"film": "zeros"},
+    "zero_tail_film": {"film": "zero_tail"},
+    "text_film": {"film": "text"},
     "one_byte": {"film": "byte"},
     "no_frames": {"film": "none"},
     "early_exit_0": {"exits": 0},
@@ -273,7 +277,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "fails": ("", *FAULTS),
     "hangs": ("", *STEPS),
     "at": STEPS,
-    "film": ("whole", "canned", "half", "cut", "byte", "none"),
+    "film": ("whole", "canned", "half", "cut", "zeros", "zero_tail", "text", "byte", "none"),
     "grandchild": ("", "stdout", "session", "daemon"),
     "missing_footage": ("warn", "fail"),
     "banner": ("first", "last", "device", "none"),

@@ -14,7 +14,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from watchrender.render.simulator.lines import Speech
 
@@ -61,6 +61,10 @@ class Film(Protocol):
 
     def close(self) -> None: ...
 
+    def file_of(self, number: int) -> str:
+        """The file that holds this frame."""
+        return self.path
+
 
 def open_film(
     output: str,
@@ -88,7 +92,7 @@ def open_film(
         film = _Movie(path, pictures, _rate(speech.composition.fps) / speech.step)
     if kind == "half":
         return _Half(film, speech.count)
-    return _Cut(film) if kind == "cut" else film
+    return _Spoiled(film, kind, (speech.count + 1) // 2) if kind in SPOILS else film
 
 
 def _path(output: str, output_module: str | None, extension: str) -> str:
@@ -251,7 +255,7 @@ class _Blocks:
 # --------------------------------------------------------------------------------------------------------------- films
 
 
-class _Movie:
+class _Movie(Film):
     """One file, by PyAV."""
 
     def __init__(self, path: str, pictures: _Pictures, rate: Fraction) -> None:
@@ -308,15 +312,18 @@ def _encoder(name: str) -> str:
     return name if name in av.codecs_available else "mpeg4"
 
 
-class _Sequence:
+class _Sequence(Film):
     """One file a frame."""
 
     def __init__(self, pattern: str, pictures: _Pictures, *, first: int, step: int) -> None:
         self._pattern, self._pictures, self._first, self._step = pattern, pictures, first, step
         self.path = pattern % first
 
+    def file_of(self, number: int) -> str:
+        return self._pattern % (self._first + (number - 1) * self._step)
+
     def frame(self, number: int) -> None:
-        path = self._pattern % (self._first + (number - 1) * self._step)
+        path = self.file_of(number)
         image = self._pictures.image(number)
         try:
             if image is not None and os.path.splitext(path)[1].lower() in _BY_PILLOW:
@@ -345,7 +352,7 @@ def _png(pictures: _Pictures, number: int) -> bytes:
     )
 
 
-class _Canned:
+class _Canned(Film):
     """The film that comes with the package, under the name asked for; it grows with the frames."""
 
     def __init__(self, path: str, count: int) -> None:
@@ -369,7 +376,7 @@ class _Canned:
         self._file.close()
 
 
-class _Nothing:
+class _Nothing(Film):
     """No film at all."""
 
     def __init__(self, path: str) -> None:
@@ -390,7 +397,7 @@ class _OneByte(_Nothing):
             file.write(b"\0")
 
 
-class _Half:
+class _Half(Film):
     """A film that is well closed and has half its frames."""
 
     def __init__(self, film: Film, count: int) -> None:
@@ -404,18 +411,51 @@ class _Half:
         self._film.close()
 
 
-class _Cut:
-    """A film of which the second half of the bytes is missing. It still opens: its index comes first."""
+class _Spoiled(Film):
+    """A film that something happened to after it was written; of a sequence, to a frame in its middle."""
 
-    def __init__(self, film: Film) -> None:
-        self.path, self._film = film.path, film
+    def __init__(self, film: Film, kind: str, number: int) -> None:
+        self.path, self._film, self._spoil, self._number = film.path, film, SPOILS[kind], number
 
     def frame(self, number: int) -> None:
         self._film.frame(number)
 
+    def file_of(self, number: int) -> str:
+        return self._film.file_of(number)
+
     def close(self) -> None:
         self._film.close()
-        os.truncate(self.path, os.path.getsize(self.path) // 2)
+        path = self.file_of(self._number)
+        with open(path, "r+b") as file:
+            self._spoil(file, os.path.getsize(path))
+
+
+def _cut(file: BinaryIO, size: int) -> None:
+    """The second half of the bytes is missing. A film still opens: its index comes first."""
+    file.truncate(size // 2)
+
+
+def _zeros(file: BinaryIO, size: int) -> None:
+    """As large as it should be, and nothing in it: what a share leaves that lost the writes."""
+    file.write(bytes(size))
+
+
+def _zero_tail(file: BinaryIO, size: int) -> None:
+    file.seek(size // 2)
+    file.write(bytes(size - size // 2))
+
+
+def _text(file: BinaryIO, size: int) -> None:
+    file.write((b"This is no picture. " * (size // 20 + 1))[:size])
+
+
+#: kind → what happens to the file.
+SPOILS: dict[str, Callable[[BinaryIO, int], None]] = {
+    "cut": _cut,
+    "zeros": _zeros,
+    "zero_tail": _zero_tail,
+    "text": _text,
+}
 
 
 def _film_error(error: Exception) -> FilmError:
