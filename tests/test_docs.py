@@ -22,6 +22,7 @@ from watchrender.core.failure import CATALOGUE
 from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.spool import jobfile
+from watchrender.web import metrics, openapi
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "deploy" / "README.md"])
@@ -76,6 +77,47 @@ def test_links_lead_somewhere(name: str) -> None:
             broken.append(target)
 
     assert broken == []
+
+
+def test_every_page_can_be_reached_from_the_first_one() -> None:
+    reached, ahead = set[Path](), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached or not page.is_file():
+            continue
+        reached.add(page)
+        if page.suffix == ".md":
+            targets = re.findall(r"\]\((?!https?://|mailto:)([^)\s#]+)", page.read_text(encoding="utf-8"))
+            ahead += [(page.parent / target).resolve() for target in targets]
+
+    assert [page for page in PAGES if page.resolve() not in reached] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_of_ours_that_are_named_exist(name: str) -> None:
+    named = set(re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|md|yml|conf|plist|xml|toml|example\.yaml))`", text_of(name)))
+    named -= {"pylock.toml", "NNNN-in-a-few-words.md"}  # nobody's yet
+    places = [ROOT, ROOT / "watchrender", (ROOT / name).parent, ROOT / "benchmarks", ROOT / "deploy" / "prometheus"]
+
+    assert [file for file in sorted(named) if not any((place / file).exists() for place in places)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_addresses_of_ours_that_are_named_exist(name: str) -> None:
+    """As the API's own document has them: an id or a number may stand for what is in braces."""
+    known = [re.sub(r"\{\w+\}", r"[^/\\s]+", route) for route in openapi.document(with_token=True)["paths"]]
+    named = re.findall(r"(?<![\w.}])(/(?:api/v1|healthz|readyz|metrics|openapi\.json)[\w/{}.…-]*)", text_of(name))
+    named = [address.rstrip(".") for address in named if "…" not in address and not address.endswith(("/v1", "/"))]
+
+    assert [found for found in named if not any(re.fullmatch(route, found) for route in known)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_that_are_named_exist(name: str) -> None:
+    ours = Path(metrics.__file__).read_text(encoding="utf-8")
+    named = set(re.findall(r"`(watchrender_[a-z_]+)`", text_of(name)))
+
+    assert [found for found in sorted(named) if f'"{found}' not in ours] == []
 
 
 def anchors(page: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.farm import Answering
 from tests.line import Line, serving
+from tests.mounts import Share, hanging
 from watchrender.config import load
 from watchrender.install import doctor, machine
 from watchrender.install import session as sessions
@@ -118,6 +121,50 @@ def test_without_a_configuration_it_says_how_to_make_one(tmp_path: Path) -> None
 
     assert done.returncode == 1
     assert "watchrender init" in done.stdout
+
+
+def test_a_configuration_that_is_not_there_is_a_finding_too(tmp_path: Path) -> None:
+    done = run("doctor", "--json", "-c", str(tmp_path / "gone.yaml"), cwd=tmp_path)
+    told = json.loads(done.stdout)
+
+    assert (done.returncode, told["ok"]) == (1, False)
+    assert told["checks"][0]["name"] == "python"
+    assert "gone.yaml" in told["checks"][-1]["message"]
+
+
+def test_what_an_examination_stumbles_over_is_told_and_not_left_out() -> None:
+    def look() -> Iterator[Finding]:
+        yield Finding(name="first", level=Level.OK, words="well")
+        raise RuntimeError("no such drive")
+
+    found = within(30, "root", look)
+
+    assert [finding.level for finding in found] == [Level.OK, Level.FAIL]
+    assert "no such drive" in found[-1].words and found[-1].cure
+
+
+# ---------------------------------------------------------------------------------------------------------------- farm
+
+
+def test_where_a_farm_renders_its_server_is_asked_and_no_after_effects(line: Line) -> None:
+    server = Answering()
+    server.answer = lambda _method, path: (200, b"ok") if path.endswith("/health") else (200, b"")
+    line.change(
+        engine="nexrender-server",
+        nexrender_server={"url": server.url, "secret": "quiet"},
+        nexrender={"command": str(line.home / "gone"), "aerender": str(line.home / "gone")},
+    )
+    there = by_name(doctor.examine(case(line).config))
+    server.answer = lambda _method, _path: (403, b"")
+    refused = by_name(doctor.examine(case(line).config))
+    server.stop()
+    gone = by_name(doctor.examine(case(line).config))
+
+    assert not {"node", "nexrender", "aerender", "patch", "licence"} & set(there)
+    assert [name for name, finding in there.items() if finding.level is Level.FAIL] == []
+    assert there["nexrender-server"].level is Level.OK
+    assert "nexrender_server.secret" in str(refused["nexrender-server"].cure)
+    assert gone["nexrender-server"].level is Level.FAIL
 
 
 # ------------------------------------------------------------------------------------------------------------ machine
@@ -288,6 +335,67 @@ def test_a_folder_that_refuses_to_be_written_fails(line: Line) -> None:
     assert "inbox" in told["folders"]["cure"]
 
 
+def test_each_folder_that_refuses_is_named(line: Line) -> None:
+    for name in ("inbox", "done", "failed"):
+        (line.root / name).mkdir(exist_ok=True)
+    (line.home / "watchrender.yaml").write_text(yaml.safe_dump(line.settings), encoding="utf-8")
+    (line.home / "faults").write_text("EROFS */done/.trial*\nEACCES */failed/.trial*\n", encoding="utf-8")
+
+    done = run("doctor", "--json", cwd=line.home, WATCHRENDER_FAULTS=str(line.home / "faults"))
+
+    found = [check["message"] for check in json.loads(done.stdout)["checks"] if check["name"] == "folders"]
+    assert [message.rpartition(": ")[0] for message in found] == [str(line.root / "done"), str(line.root / "failed")]
+
+
+def test_a_work_folder_of_its_own_is_looked_at(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.change(nexrender={"work_dir": str(line.home / "work")})
+    good = next(doctor.work(case(line)))
+    monkeypatch.setattr(doctor, "volume_of", lambda _path: Volume(kind="cifs", is_share=True, mount="/m"))
+    slow = next(doctor.work(case(line)))
+
+    assert (good.level, slow.level) == (Level.OK, Level.WARN)
+    assert "SMB" in slow.words and "nexrender.work_dir" in str(slow.cure)
+
+
+def test_a_done_folder_elsewhere_is_told_with_its_kind(line: Line) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == line.root.stat().st_dev:
+        pytest.skip("needs a second disk: /dev/shm")
+    line.change(folders={"done": str(elsewhere)})
+
+    assert "done is on a local disk (tmpfs) of its own" in by_name(doctor.renames(case(line)))["renames"].words
+
+
+@hanging
+@pytest.mark.root
+def test_a_share_that_hangs_hangs_no_doctor(line: Line, tmp_path: Path) -> None:
+    share = Share(tmp_path / "served", tmp_path / "mount")
+    line.settings["root"] = str(share.place)
+    script = (
+        "import sys, yaml\nfrom watchrender.config import load\nfrom watchrender.install import doctor\n"
+        "config = load(open(sys.argv[1]).read(), 'w.yaml', {})\n"
+        "for found in doctor.examine(config, patience=2):\n"
+        "    print(f'{found.level} {found.name}: {found.words}')\n"
+    )
+    (line.home / "w.yaml").write_text(yaml.safe_dump(line.settings), encoding="utf-8")
+    try:
+        share.hang()
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(line.home / "w.yaml")], capture_output=True, text=True, timeout=90,
+            check=False,
+        )  # fmt: skip
+    finally:
+        share.answer()
+        share.close()
+
+    assert done.returncode == 0, done.stderr
+    assert "ok python: " in done.stdout
+    said = done.stdout.splitlines()
+    assert said[-2].startswith("fail ") and said[-2].endswith(": no answer within 2 s")
+    assert said[-1].startswith("warn rest: not looked at")
+    assert len([found for found in said if "no answer" in found]) == 1  # a minute for each would be long
+
+
 def test_a_rename_that_is_refused_fails(line: Line) -> None:
     (line.root / "active").mkdir()
 
@@ -345,6 +453,29 @@ def test_a_ledger_of_a_newer_version_fails_and_is_left_alone(line: Line) -> None
 
     assert found.level is Level.FAIL
     assert "format 9" in found.words
+
+
+def test_a_damaged_record_is_told(line: Line) -> None:
+    with serving(line):
+        line.drop("spot.json")
+        line.wait("spot", "completed")
+    for file in (line.home / "state" / "ledger").glob("*.journal"):
+        data = file.read_bytes().splitlines(keepends=True)
+        assert len(data) > 3
+        file.write_bytes(b"".join([*data[:2], b"0" * 20 + b"\n", *data[3:]]))
+
+    found = list(doctor.state(case(line)))
+
+    assert next(finding.level for finding in found if finding.name == "ledger") is Level.WARN
+    assert found[-1].words.startswith("1 job")
+
+
+def test_an_older_record_is_told(line: Line) -> None:
+    folder = line.home / "state" / "ledger"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"jobs": {"1": {"name": "spot"}}}), encoding="utf-8")
+
+    assert "of format 0: the next start brings it to 1" in by_name(doctor.state(case(line)))["ledger"].words
 
 
 def test_shares_are_called_by_their_names() -> None:
@@ -448,6 +579,23 @@ def test_a_port_that_somebody_has_fails_and_says_who(line: Line) -> None:
     assert found.level is Level.FAIL
     assert "server.port" in str(found.cure)
     assert str(os.getpid()) in found.words
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "cure"),
+    [("192.0.2.1", 8790, "server.host"), ("no-such-host.invalid", 8790, "server.host")],
+)
+def test_an_address_that_is_not_ours_fails_with_its_own_cure(line: Line, host: str, port: int, cure: str) -> None:
+    line.change(server={"enabled": True, "host": host, "port": port, "token": "t" * 30})
+
+    found = by_name(doctor.service(case(line)))["port"]
+
+    assert found.level is Level.FAIL
+    assert cure in str(found.cure)
+
+
+def test_a_port_of_the_administrator_s_has_its_own_cure() -> None:
+    assert "above 1023" in doctor._cure_of_port(PermissionError(errno.EACCES, "Permission denied"))
 
 
 def test_a_service_that_was_killed_is_not_alive(tmp_path: Path) -> None:

@@ -11,26 +11,35 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from tests.farm import Answering
 from tests.line import Line, serving, until
-from watchrender.config import load
+from watchrender.cli.app import app
+from watchrender.config import Config, load
 from watchrender.install import installer, selftest
+from watchrender.install import session as sessions
 from watchrender.install.launchd import Launchd
-from watchrender.install.plan import Plan, check_name, left_behind, make_plan
+from watchrender.install.plan import Manager, Plan, Standing, check_name, left_behind, make_plan
+from watchrender.install.presence import alive
 from watchrender.install.report import Level
 from watchrender.install.run import CommandFailed, ask, run
 from watchrender.install.session import Session
 from watchrender.install.systemd import Systemd
 from watchrender.install.taskscheduler import TaskScheduler
 from watchrender.render.nexrender import Nexrender
+from watchrender.spool.folders import Folders
 
 PLAN = Plan(
     name="watchrender",
@@ -112,23 +121,41 @@ def test_a_slow_scan_does_not_look_like_a_hang(tmp_path: Path) -> None:
     assert make_plan(config, tmp_path / "w.yaml", name="w").watchdog_seconds == 2400
 
 
-class Manager:
+class Systemds:
     """What systemd is for a service: a socket that it tells how it is."""
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.address)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
 
-    def hear(self, word: str) -> None:
-        while word not in self.socket.recv(4096).decode().splitlines():
-            pass
+    def hear(self, word: str) -> list[str]:
+        """Wait for a message with a line that begins so; the message."""
+        while True:
+            said = self.socket.recv(4096).decode().splitlines()
+            if any(line.startswith(word) for line in said):
+                return said
+
+    def silent(self) -> bool:
+        """Is nothing said for a while, beyond what was said already?"""
+        self.socket.settimeout(0)
+        with suppress(BlockingIOError):
+            while True:
+                self.socket.recv(4096)
+        self.socket.settimeout(3)  # a scan of these tests comes every tenth of a second
+        try:
+            self.socket.recv(4096)
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(60)
+        return False
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no systemd there")
 def test_a_real_start_under_the_notify_protocol(line: Line, tmp_path: Path) -> None:
-    manager = Manager(tmp_path / "notify")
+    manager = Systemds(tmp_path / "notify")
     config = line.home / "watchrender.yaml"
     config.write_text(yaml.safe_dump(line.settings), encoding="utf-8")
     plan = make_plan(load(config.read_text(encoding="utf-8"), str(config), {}), config, name="w")
@@ -137,20 +164,63 @@ def test_a_real_start_under_the_notify_protocol(line: Line, tmp_path: Path) -> N
 
     with subprocess.Popen(plan.command, env=env, cwd=plan.folder, stderr=subprocess.DEVNULL) as service:
         try:
-            manager.hear("READY=1")
-            line.wait("slow", "rendering")
+            ready = manager.hear("READY=1")
+            line.wait("slow", "rendering", 60)
             for _ in range(3):
-                manager.hear("WATCHDOG=1")
+                fed = manager.hear("WATCHDOG=1")
+            rendering = manager.hear("STATUS=renders slow")
             service.send_signal(signal.SIGTERM)
             manager.hear("STOPPING=1")
-            code = service.wait(20)
+            code = service.wait(60)
         finally:
             service.kill()
             manager.socket.close()
 
     assert code == 0
+    assert [len(said) for said in (ready, fed, rendering)] == [2, 2, 2]  # each tells how the queue is
+    assert "WATCHDOG=1" in rendering
     assert line.status("slow")["state"] == "queued"
     assert line.status("slow")["attempts"] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no systemd there")
+def test_the_watchdog_is_fed_while_the_line_goes_round_and_not_while_it_stands(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = Systemds(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
+    stands, begun = threading.Event(), threading.Event()
+    with serving(line):
+        assert line.service is not None
+        manager.hear("WATCHDOG=1")
+        turn = line.service.intake.turn
+
+        def stand(*words: Any) -> float:
+            begun.set()
+            stands.wait(60)
+            return turn(*words)
+
+        monkeypatch.setattr(line.service.intake, "turn", stand)
+        begun.wait(60)
+        silent = manager.silent()
+        stands.set()
+        fed_again = manager.hear("WATCHDOG=1")
+        manager.socket.close()
+
+    assert silent
+    assert fed_again
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no systemd there")
+def test_systemd_is_told_what_the_queue_waits_for(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Systemds(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
+    line.mark("_PAUSE")
+    with serving(line):
+        paused = manager.hear("STATUS=paused")
+        manager.socket.close()
+
+    assert "watchrender resume" in " ".join(paused)
 
 
 # ------------------------------------------------------------------------------------------------------------ launchd
@@ -305,6 +375,61 @@ def test_task_scheduler_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert start[1] == "/Run"
 
 
+# ------------------------------------------------------------------------------------ what is installed, again and gone
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """launchd's and Task Scheduler's commands of tests/managers.py are the ones on PATH. The folder of their memory."""
+    home = tmp_path / "managers"
+    (home / "bin").mkdir(parents=True)
+    text = f"#!{sys.executable}\n" + Path(__file__).with_name("managers.py").read_text(encoding="utf-8")
+    for name in ("launchctl", "schtasks", "powershell"):
+        (home / "bin" / name).write_text(text, encoding="utf-8")
+        (home / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MANAGERS_HOME", str(home))
+    return home
+
+
+def written(line: Line) -> tuple[Config, Plan, Folders]:
+    file = line.home / "watchrender.yaml"
+    file.write_text(yaml.safe_dump(line.settings, allow_unicode=True), encoding="utf-8")
+    config = load(file.read_text(encoding="utf-8"), str(file), {})
+    return config, make_plan(config, file, name="w"), Folders(line.root, config.folders)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the stand-ins need /proc")
+@pytest.mark.parametrize("kind", [Launchd, TaskScheduler])
+def test_installed_again_in_the_middle_of_a_render_it_costs_no_try_and_leaves_nothing_when_it_goes(
+    line: Line, tmp_path: Path, stand_ins: Path, kind: Callable[..., Manager]
+) -> None:
+    manager = kind(home=tmp_path / "home")
+    _config, plan, folders = written(line)
+    said: list[str] = []
+    line.drop("slow.json", line.job("Slow"))
+
+    installer.install(manager, plan, folders, said.append)
+    try:
+        line.wait("slow", "rendering", 60)
+        first = line.overview()["pid"]
+        assert manager.standing("w") == Standing(installed=True, starts_by_itself=True, running=True, words=ANY)
+        installer.install(manager, plan, folders, said.append)
+        until(lambda: line.overview().get("pid") != first and line.overview().get("state") == "running", 60)
+        line.wait("slow", "rendering", 60)
+    finally:
+        removed = installer.uninstall(manager, "w", folders, said.append)
+
+    until(lambda: alive(line.root / "status" / "service.json") is None, 60)
+    assert removed and not installer.uninstall(manager, "w", folders, said.append)
+    assert not manager.file("w").exists()
+    assert not manager.standing("w").installed
+    assert not (stand_ins / "killed").exists()  # Task Scheduler knows no other end
+    assert line.status("slow")["attempts"] == []
+    assert line.status("slow")["state"] == "queued"
+    assert [path.name for path in (line.root / "inbox").iterdir()] == []  # not left paused
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -322,7 +447,8 @@ def test_task_scheduler_is_told_in_its_own_words(tmp_path: Path) -> None:
         (Session(platform="linux", is_root=True), False, None, "as root"),
         (Session(platform="linux", is_root=True), True, None, "--user NAME"),
         (Session(platform="linux", is_root=True), True, "root", "--user NAME"),
-        (Session(platform="linux", is_root=True), True, "render", None),
+        (Session(platform="linux", is_root=True), True, "no-such-user-here", "no such user"),
+        (Session(platform="linux", is_root=True), True, "daemon", None),
     ],
 )
 def test_what_cannot_render_is_refused(session: Session, system: bool, user: str | None, words: str | None) -> None:
@@ -330,6 +456,38 @@ def test_what_cannot_render_is_refused(session: Session, system: bool, user: str
 
     assert bool(found) == (words is not None)
     assert words is None or words in found[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the stand-ins need /proc")
+def test_in_session_0_the_command_refuses_unless_it_is_forced(
+    line: Line, tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = TaskScheduler(home=tmp_path / "home")
+    monkeypatch.setattr(sessions, "this_session", lambda: Session(platform="win32", number=0))
+    monkeypatch.setattr(installer, "manager_of", lambda **_more: manager)
+    written(line)
+
+    def service(*words: str) -> Any:
+        return CliRunner().invoke(app, ["service", *words, "--name", "w", "-c", str(line.home / "watchrender.yaml")])
+
+    refused = service("install")
+    nothing = list(stand_ins.glob("*.task")), manager.file("w").exists()
+    forced = service("install", "--force", "--no-test")
+    try:
+        until(lambda: service("status").exit_code == 0, 60)
+        told = json.loads(service("status", "--json").stdout)
+    finally:
+        removed = service("uninstall")
+
+    assert refused.exit_code == 2
+    assert "session 0" in refused.stderr and "--force" in refused.stderr
+    assert nothing == ([], False)
+    assert forced.exit_code == 0, forced.output
+    assert "watchrender stop" in forced.stdout  # how it ends
+    assert (told["manager"], told["running"], told["serving"]["state"]) == ("Task Scheduler", True, "running")
+    assert removed.exit_code == 0
+    assert not (stand_ins / "killed").exists()
+    assert service("status").exit_code == 1
 
 
 def test_a_name_is_one_word() -> None:
@@ -380,8 +538,6 @@ def test_the_line_is_tried_with_a_job_that_leaves_nothing(line: Line) -> None:
 
 def test_a_service_that_does_not_look_is_noticed(line: Line) -> None:
     config = load(yaml.safe_dump(line.settings), str(line.home / "w.yaml"), {})
-    from watchrender.spool.folders import Folders
-
     folders = Folders(line.root, config.folders)
     tried = selftest.line_works(config, folders, seconds=0.3)
     serves = selftest.service_serves(folders, seconds=0.3)
@@ -412,6 +568,30 @@ def test_the_render_is_tried_with_the_real_nexrender(line: Line, nexrender_set: 
     found = selftest.renders(config)
 
     assert found.level is Level.OK, found
+
+
+def test_a_service_that_serves_and_cannot_render_is_noticed(line: Line) -> None:
+    line.change(nexrender={"aerender": str(line.home / "gone")})
+    with serving(line):
+        assert line.service is not None
+        line.drop("spot.json")
+        until(lambda: line.waits_for() == ["AERENDER_NOT_FOUND"], 60)
+        found = selftest.service_serves(line.service.folders)
+
+    assert found.level is Level.FAIL
+    assert "cannot render" in found.words and "nexrender.aerender" in str(found.cure)
+
+
+def test_where_a_farm_renders_its_server_is_asked(line: Line) -> None:
+    server = Answering()
+    server.answer = lambda _method, path: (200, b"ok") if path.endswith("/health") else (200, b"")
+    line.change(engine="nexrender-server", nexrender_server={"url": server.url})
+    config = load(yaml.safe_dump(line.settings), str(line.home / "w.yaml"), {})
+    there = selftest.farm_answers(config)
+    server.stop()
+
+    assert there.level is Level.OK
+    assert selftest.farm_answers(config).level is Level.FAIL
 
 
 def test_a_nexrender_that_does_not_render_is_noticed(line: Line) -> None:

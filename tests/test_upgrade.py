@@ -8,13 +8,17 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 import yaml
+from typer.testing import CliRunner
 
 from tests.line import Line, serving
 from tests.test_doctor import run
 from watchrender import config as configs
+from watchrender.cli.app import app
 from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.ledger import journal, reading, transactions
@@ -131,6 +135,44 @@ def test_a_newer_configuration_is_refused_in_one_clear_word(line: Line) -> None:
     assert done.returncode == 2
     assert "is of a newer watchrender" in done.stderr
     assert "something_new" not in done.stderr  # of course it does not know that
+
+
+#: Every command that reads a configuration, with words that it would do something by.
+COMMANDS = (
+    "run", "check", "check spot.json", "submit spot.json", "list", "show spot", "logs spot", "top", "cancel spot",
+    "retry spot", "prioritize spot 5", "hold spot", "release spot", "pause", "resume", "drain", "stop", "notify test",
+    "service install", "service uninstall", "service status",
+)  # fmt: skip
+NEED_NONE = {"init", "demo", "schema", "nexrender install"}
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_no_command_goes_by_a_newer_configuration(line: Line, words: str) -> None:
+    file = line.home / "watchrender.yaml"
+    file.write_text(yaml.safe_dump(line.settings | {"version": configs.VERSION + 1, "new": 1}), encoding="utf-8")
+    before = digest(line.root)
+
+    done = CliRunner().invoke(app, [*words.split(), "-c", str(file)])
+
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "is of a newer watchrender; this one reads version 1, so update it" in done.stderr
+    assert digest(line.root) == before
+
+
+def test_that_is_every_command() -> None:
+    known = {words for given in COMMANDS for words in (given, given.split()[0])}
+    tells = {"doctor"}  # to it a newer one is a finding, after those of the machine
+
+    assert [name for name in every_command(typer.main.get_command(app)) if name not in known | NEED_NONE | tells] == []
+
+
+def every_command(group: Any, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
 
 
 @pytest.mark.parametrize("version", ["version: 1\n", ""])

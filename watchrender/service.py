@@ -316,7 +316,7 @@ class Service:
         if self.web is not None:
             host, port = self.web.address
             logger.info("page and API: http://{}:{}/", host, port)
-        _notify_systemd("READY=1")
+        self._tell_systemd("READY=1")
         return wait
 
     def _loop(self, wait: float) -> None:
@@ -327,7 +327,7 @@ class Service:
                 self._asked_to_stop()
                 break
             wait = self._turn()
-            _notify_systemd("WATCHDOG=1")
+            self._tell_systemd("WATCHDOG=1")
             if self.gate.draining and self.worker.idle() and not self.parts.closer.pending():
                 logger.info("drained")
                 break
@@ -404,7 +404,7 @@ class Service:
 
     def _stop(self) -> None:
         self.reports.state = "stopping"
-        _notify_systemd("STOPPING=1")
+        _notify_systemd("STOPPING=1", "STATUS=stopping")
         self.gate.stop()
         self.hints.stop()
         lets_finish = self.config.shutdown == "finish" and not self.gate.put_back
@@ -503,6 +503,15 @@ class Service:
         if self.web is not None:
             self.web.service_changed()
 
+    def _tell_systemd(self, word: str) -> None:
+        """The word, and how the queue is in one line: `systemctl status` shows it."""
+        if not os.environ.get("NOTIFY_SOCKET"):
+            return
+        rendering = [job.key for job in self.ledger.begun() if job.state is State.RENDERING]
+        queued = self.ledger.counts[State.QUEUED]
+        now = self.gate.why() or (f"renders {', '.join(rendering)}" if rendering else "ready")
+        _notify_systemd(word, f"STATUS={' '.join(now.split())} ({queued} queued)")
+
     def _is_online(self) -> bool:
         if any(failure.code is Code.SHARE_OFFLINE for failure in self.gate.waiting()):
             return False
@@ -516,14 +525,15 @@ def _boot_id() -> str | None:
         return None
 
 
-def _notify_systemd(state: str) -> None:
+def _notify_systemd(*states: str) -> None:
     """Tell systemd how the service is (Type=notify); nothing where it was not started by systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address or sys.platform == "win32":
         return
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5.0)  # who does not read is not waited for
             sock.connect("\0" + address[1:] if address.startswith("@") else address)
-            sock.sendall(state.encode())
+            sock.sendall("\n".join(states).encode("utf-8", "replace"))
     except OSError:
         pass

@@ -64,7 +64,7 @@ def _config_or_faults(context: typer.Context, config: Path | None) -> tuple[Conf
                 return None, [str(fault) for fault in faults], path
         return load(text, source, os.environ), [], path
     except OSError as error:
-        leave(Exit.FIX, f"{path}: cannot be read: {error.strerror or error}")
+        return None, [f"{path}: cannot be read: {error.strerror or error}"], path
     except ConfigError as error:
         return None, list(error.faults), path
 
@@ -170,7 +170,7 @@ def service_install(
     folders = Folders(Path(loaded.root), loaded.folders)
     _refuse(loaded, source, manager, plan, folders, system=system, force=force)
     try:
-        installer.install(manager, plan, typer.echo)
+        installer.install(manager, plan, folders, typer.echo)
     except CommandFailed as error:
         leave(Exit.NO, str(error))
     well = True

@@ -6,6 +6,7 @@ disturbed. Every part has a time limit, because what is examined may hang.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -27,9 +28,12 @@ from watchrender.core.failure import CATALOGUE, Code
 from watchrender.core.states import OVER
 from watchrender.install import machine
 from watchrender.install.presence import alive
-from watchrender.install.report import Line, bad, ok, warn, within
+from watchrender.install.report import Line, bad, hung, ok, warn, within
 from watchrender.install.share import Measured, measure, trial_folder
+from watchrender.ledger.journal import FORMAT
+from watchrender.ledger.reading import load, migrated
 from watchrender.ledger.storage import NewerLedger, read
+from watchrender.render.server import server_failure
 from watchrender.retention import expired, in_words
 from watchrender.spool.folders import Folders
 from watchrender.spool.volume import Volume, free_bytes, volume_of
@@ -82,11 +86,21 @@ def examine(
     for name, look in _of_the_case(case):
         found = within(patience, name, look)
         yield from found
+        if hung(found):  # what follows would hang as well, a minute for each part
+            yield warn("rest", "not looked at: it would hang too", "Run the doctor again when that disk answers.")
+            return
         if name == "root" and not any(line.level == "ok" for line in found):
             return  # without it there is nothing more to look at
 
 
 def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
+    if config is not None and config.engine == "nexrender-server":
+        # Nothing renders here: nexrender, After Effects and their session are the workers' own.
+        return [
+            ("python", machine.python),
+            ("nexrender-server", partial(farm, config)),
+            ("extras", partial(machine.extras, config)),
+        ]
     looks: list[tuple[str, Callable[[], Iterator[Line]]]] = [
         ("python", machine.python),
         ("session", machine.session),
@@ -100,8 +114,17 @@ def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Itera
 
 
 def _of_the_case(case: Case) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
-    looks = (settings, token, notify, state, root, folders, renames, share, space, keeping, service)
+    looks = (settings, token, notify, state, work, root, folders, renames, share, space, keeping, service)
     return [(look.__name__, partial(look, case)) for look in looks]
+
+
+def farm(config: Config) -> Iterator[Line]:
+    """The server that the queue is handed to is asked as the service would ask it."""
+    failure = server_failure(config)
+    if failure is not None:
+        yield bad("nexrender-server", failure.message, failure.cure)
+    else:
+        yield ok("nexrender-server", f"{config.nexrender_server.url} answers, and takes our secret")
 
 
 # ------------------------------------------------------------------------------------------------------------ settings
@@ -189,12 +212,30 @@ def _ledger(path: Path) -> Iterator[Line]:
         yield ok("ledger", "none yet: the first start makes it")
         return
     try:
-        tables = read(path)
+        loaded = load(path)
     except NewerLedger as newer:
         yield bad("ledger", str(newer), "Use the newer watchrender, or another state_dir.")
         return
-    count = len(tables.get("jobs", {}))
-    yield ok("ledger", f"{count} job{'s' if count != 1 else ''} in the record")
+    for words in loaded.warnings:
+        yield warn("ledger", words, "Keep the damaged file for study; what is in the folders is not lost.")
+    count = len(migrated(loaded).get("jobs", {}))
+    older = "" if loaded.format == FORMAT else f", of format {loaded.format}: the next start brings it to {FORMAT}"
+    yield ok("ledger", f"{count} job{'s' if count != 1 else ''} in the record{older}")
+
+
+def work(case: Case) -> Iterator[Line]:
+    """Where nexrender works, if that has a place of its own."""
+    if case.config.nexrender.work_dir is None:
+        return
+    standing = _standing(case.work_dir)
+    volume = volume_of(standing)
+    if why := _unwritable(standing):
+        yield bad("work_dir", f"{case.work_dir}: {why}", f"Give this user the right to write in {standing}.")
+    elif volume.is_share:
+        cure = "Set nexrender.work_dir to a folder on a disk of this machine, with room for a film and its footage."
+        yield warn("work_dir", f"{case.work_dir} is {_kind(volume)}: nexrender's own copies cross the network", cure)
+    else:
+        yield ok("work_dir", f"{case.work_dir} is {_kind(volume)}")
 
 
 def root(case: Case) -> Iterator[Line]:
@@ -220,16 +261,18 @@ def folders(case: Case) -> Iterator[Line]:
     """May this user read and write in each of the six?"""
     places = case.folders
     missing: list[str] = []
+    refused: dict[Path, str] = {}
     for place in (places.inbox, places.active, places.done, places.failed, places.cancelled, places.status):
         if not place.is_dir():
             missing.append(place.name)
             place = _standing(place)
-        if why := _unwritable(place):
-            yield bad("folders", f"{place}: {why}", f"Give this user the right to read and write in {place}.")
-            return
-    yield ok(
-        "folders", "may be read and written" + (f"; made at the first start: {', '.join(missing)}" if missing else "")
-    )
+        if place not in refused and (why := _unwritable(place)):
+            refused[place] = why
+    for place, why in refused.items():
+        yield bad("folders", f"{place}: {why}", f"Give this user the right to read and write in {place}.")
+    if not refused:
+        later = f"; made at the first start: {', '.join(missing)}" if missing else ""
+        yield ok("folders", f"may be read and written{later}")
 
 
 def renames(case: Case) -> Iterator[Line]:
@@ -244,9 +287,8 @@ def renames(case: Case) -> Iterator[Line]:
             yield bad("renames", f"from {places.inbox} to {other}: {why}", cure)
             return
     elsewhere = places.done.is_dir() and os.stat(places.done).st_dev != os.stat(places.inbox).st_dev
-    yield ok(
-        "renames", "jobs move by one rename" + ("; done is another volume: films are copied there" if elsewhere else "")
-    )
+    kind = f"; done is {_kind(volume_of(places.done))} of its own: films are copied there" if elsewhere else ""
+    yield ok("renames", f"jobs move by one rename{kind}")
 
 
 def share(case: Case) -> Iterator[Line]:
@@ -366,9 +408,17 @@ def _port_is_free(case: Case) -> Iterator[Line]:
             sock.bind(family[4])
     except OSError as error:
         words = f"{server.host}:{server.port}: {error.strerror or error}{_who_has(server.port)}"
-        yield bad("port", words, "End that program, or set server.port to another.")
+        yield bad("port", words, _cure_of_port(error))
         return
     yield ok("port", f"{server.host}:{server.port} is free")
+
+
+def _cure_of_port(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Set server.host to a name or address that this machine has, such as 127.0.0.1."
+    if error.errno == errno.EACCES:
+        return "Set server.port to one above 1023; the others are the administrator's (a proxy can listen there)."
+    return "End that program, or set server.port to another."
 
 
 def _who_has(port: int) -> str:

@@ -47,16 +47,33 @@ def objections(session: Session, *, system: bool, user: str | None) -> list[str]
     refused = [] if session.is_root else ["--system writes below /etc: run it as root (sudo)."]
     if user in (None, "root", "0"):
         refused.append("--system without --user NAME would render as root: name a user who may read the projects.")
+    elif user is not None and not is_user(user):
+        refused.append(f"--user {user}: this machine has no such user.")
     return refused
 
 
-def install(manager: Manager, plan: Plan, say: Say) -> None:
+def is_user(name: str) -> bool:
+    """Does this machine know a user of this name or number?"""
+    if sys.platform == "win32":
+        return True  # who renders is never named there
+    import pwd
+
+    try:
+        pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def install(manager: Manager, plan: Plan, folders: Folders, say: Say) -> None:
     """Write the definition and start it; what runs already by that name is ended first. Raises `CommandFailed`."""
     file = manager.file(plan.name)
-    if file.is_file() and not isinstance(manager, Systemd):
-        _quietly(manager.uninstall_commands(plan.name))
+    if not isinstance(manager, Systemd):  # which ends it by itself, when it is told to start it anew
+        _end_before(manager, plan.name, folders, say)
     try:
         disk.mkdirs(file.parent)
+        if isinstance(manager, Launchd):
+            disk.mkdirs(Path(plan.state_dir))  # launchd starts nothing whose log it cannot open, and makes no folder
         disk.write(file, manager.text(plan))
     except OSError as error:
         raise CommandFailed(f"{file} cannot be written: {error.strerror or error}") from None
@@ -64,6 +81,20 @@ def install(manager: Manager, plan: Plan, say: Say) -> None:
     for command in manager.install_commands(plan.name):
         say(" ".join(command))
         run(command)
+
+
+def _end_before(manager: Manager, name: str, folders: Folders, say: Say) -> None:
+    """End what an earlier installation started, the running render put back in the queue."""
+    standing = manager.standing(name)
+    if not manager.file(name).is_file() and not standing.installed:
+        return
+    if isinstance(manager, TaskScheduler) and standing.running:
+        end_softly(folders, say)
+    _quietly(manager.uninstall_commands(name))
+    # launchd answers before it is done, and takes nothing of a name that it is still ending.
+    until = time.monotonic() + _END_SECONDS
+    while ((left := manager.standing(name)).running or left.starts_by_itself) and time.monotonic() < until:
+        time.sleep(0.25)
 
 
 def uninstall(manager: Manager, name: str, folders: Folders, say: Say) -> bool:
@@ -85,7 +116,7 @@ def uninstall(manager: Manager, name: str, folders: Folders, say: Say) -> bool:
         raise failed
     disk.remove(file)
     say(f"removed: {file}")
-    _quietly(manager.after_uninstall())
+    _quietly(manager.after_uninstall(name))
     return True
 
 
@@ -95,8 +126,14 @@ def end_softly(folders: Folders, say: Say, *, seconds: float = _END_SECONDS) -> 
     service_json = folders.status / "service.json"
     if alive(service_json) is None:
         return True
-    was_paused = _pause_mark(folders) is not None
-    disk.write_new(folders.inbox / "_STOP", b"")
+    try:
+        was_paused = _pause_mark(folders) is not None
+        disk.write_new(folders.inbox / "_STOP", b"")
+    except FileExistsError:
+        pass  # somebody has asked already
+    except OSError as error:
+        say(f"the service cannot be asked to stop: {folders.inbox}: {error.strerror or error}")
+        return False
     say("the service is asked to stop")
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -62,7 +62,7 @@ class Launchd:
     def uninstall_commands(self, name: str) -> list[list[str]]:
         return [["launchctl", "bootout", f"{self._domain}/{self.label(name)}"]]
 
-    def after_uninstall(self) -> list[list[str]]:
+    def after_uninstall(self, name: str) -> list[list[str]]:
         return []
 
     def standing(self, name: str) -> Standing:

@@ -69,7 +69,7 @@ class Manager(Protocol):
         """What ends it and makes the manager forget it, while its file is still there."""
         ...
 
-    def after_uninstall(self) -> list[list[str]]:
+    def after_uninstall(self, name: str) -> list[list[str]]:
         """What is left to do when its file is gone."""
         ...
 

@@ -9,6 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 
+_NO_ANSWER = "no answer within"
+
+
 class Level(StrEnum):
     """How a thing stands."""
 
@@ -61,6 +64,9 @@ def within(seconds: float, name: str, examine: Callable[[], Iterator[Line]]) -> 
             where = f" ({error.filename})" if error.filename else ""
             words = f"could not be looked at: {error.strerror or error}{where}"
             found.append(bad(name, words, "Look at the disk or share named, and at the rights of this user there."))
+        except Exception as error:  # a fault of our own: untold, the line would be missing and all would look well
+            words = f"could not be looked at: {type(error).__name__}: {error}"
+            found.append(bad(name, words, "This is a fault in watchrender: please report it with this line."))
 
     thread = threading.Thread(target=work, name=f"doctor-{name}", daemon=True)
     thread.start()
@@ -68,4 +74,9 @@ def within(seconds: float, name: str, examine: Callable[[], Iterator[Line]]) -> 
     if not thread.is_alive():
         return found
     cure = "Look whether the disk or share is alive; a share that hangs blocks every program."
-    return [*found, bad(name, f"no answer within {seconds:g} s", cure)]
+    return [*found, bad(name, f"{_NO_ANSWER} {seconds:g} s", cure)]
+
+
+def hung(lines: Iterable[Line]) -> bool:
+    """Has what was examined not come back?"""
+    return any(line.words.startswith(_NO_ANSWER) for line in lines)

@@ -26,6 +26,7 @@ from watchrender import disk
 from watchrender.config import Config
 from watchrender.install.presence import alive
 from watchrender.install.report import Line, bad, ok
+from watchrender.render.server import server_failure
 from watchrender.render.simulator import install_simulator, write_project
 from watchrender.spool.folders import STATUS_SUFFIX, Folders, read_status
 from watchrender.spool.volume import volume_of
@@ -50,7 +51,11 @@ def service_serves(folders: Folders, *, seconds: float = _START_SECONDS) -> Line
     if not _wait(serves, seconds):
         cure = "See its log, or run `watchrender run` in a terminal: it says what is wrong."
         return bad("service", f"no heartbeat within {seconds:g} s", cure)
-    return ok("service", f"process {(found or {}).get('pid')} serves {folders.root}")
+    said = found or {}
+    # Its user and its variables may be others than ours: what it finds wrong, the doctor here does not see.
+    for waiting in said.get("waiting") or ():
+        return bad("service", f"it serves, and cannot render: {waiting.get('message')}", str(waiting.get("cure")))
+    return ok("service", f"process {said.get('pid')} serves {folders.root}")
 
 
 def line_works(config: Config, folders: Folders, *, seconds: float | None = None) -> Line:
@@ -114,6 +119,14 @@ def renders(config: Config, *, seconds: float = _RENDER_SECONDS) -> Line:
         job = {"template": {"src": str(home / "test.aep"), "composition": "Test", "outputExt": "mp4"}}
         (root / "inbox" / "test.json").write_text(json.dumps(job), encoding="utf-8")
         return _rendered(home, root, seconds)
+
+
+def farm_answers(config: Config) -> Line:
+    """Look 3 where a farm renders: what is here is proven by the server's answer, the rest by a job of this house."""
+    failure = server_failure(config)
+    if failure is not None:
+        return bad("render", failure.message, failure.cure)
+    return ok("render", "nexrender-server answers; that its workers render, only a job of yours can show (--test-job)")
 
 
 def _rendered(home: Path, root: Path, seconds: float) -> Line:
@@ -197,10 +210,16 @@ def _wait(so: Callable[[], bool], seconds: float) -> bool:
 
 def looks(config: Config, folders: Folders, job: Path | None, *, seconds: float) -> Iterator[Line]:
     """All three, ended by the first that fails."""
+
+    def render() -> Line:
+        if job is not None:
+            return job_renders(folders, job, seconds=seconds)
+        return farm_answers(config) if config.engine == "nexrender-server" else renders(config)
+
     checks: list[Callable[[], Line]] = [
         lambda: service_serves(folders),
         lambda: line_works(config, folders),
-        lambda: job_renders(folders, job, seconds=seconds) if job is not None else renders(config),
+        render,
     ]
     for check in checks:
         line = check()

@@ -99,8 +99,9 @@ class Systemd:
     def uninstall_commands(self, name: str) -> list[list[str]]:
         return [self._ctl("disable", "--now", f"{name}.service")]
 
-    def after_uninstall(self) -> list[list[str]]:
-        return [self._ctl("daemon-reload")]
+    def after_uninstall(self, name: str) -> list[list[str]]:
+        # One that had failed is listed as such for ever, although its file is gone.
+        return [self._ctl("daemon-reload"), self._ctl("reset-failed", f"{name}.service")]
 
     def standing(self, name: str) -> Standing:
         installed = self.file(name).is_file()

@@ -107,7 +107,7 @@ class TaskScheduler:
         # `/End` kills: the service has been asked to stop before (`watchrender stop`), and this only ends a rest.
         return [["schtasks", "/End", "/TN", name], ["schtasks", "/Delete", "/TN", name, "/F"]]
 
-    def after_uninstall(self) -> list[list[str]]:
+    def after_uninstall(self, name: str) -> list[list[str]]:
         return []
 
     def standing(self, name: str) -> Standing:
