@@ -314,7 +314,7 @@ def test_a_share_that_hangs_blocks_nobody(hand: Hand, monkeypatch: pytest.Monkey
     hand.drop("spot.json")
     hand.turn()
     goes_on = threading.Event()
-    monkeypatch.setattr(hand.folders, "health", lambda: goes_on.wait(30) and None)
+    monkeypatch.setattr(hand.folders, "health", lambda **_: goes_on.wait(30) and None)
     hand.intake._aside.limit = 0.3
     hand.intake._aside._clock = watcher.time.monotonic
 
@@ -1072,7 +1072,7 @@ def test_a_fault_of_our_own_over_one_file_hurts_no_other(tmp_path: Path, monkeyp
 def test_a_fault_of_our_own_in_a_turn_does_not_end_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(hand.folders, "health", lambda: 1 / 0)
+        patch.setattr(hand.folders, "health", lambda **_: 1 / 0)
         assert hand.turn() == 2.0
     hand.drop("spot.json")
     hand.turn()

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from loguru import logger
@@ -45,10 +46,24 @@ HOUSE_SECONDS = 60.0
 AGAIN_SECONDS = 2.0
 #: How long a second signal waits for what it has ended.
 AT_ONCE_SECONDS = 15.0
+#: A stop that comes while something is begun that a share holds up waits for it so long.
+STOP_SECONDS = 1.0
+#: What takes longer than this at a start is told.
+SLOW_SECONDS = 5.0
+
+
+#: What a root that is not there, or not ours to use, says; any other refusal is a share that is away, and waited for.
+_FOR_THE_OPERATOR = (FileNotFoundError, NotADirectoryError, PermissionError)
+
+_Found = TypeVar("_Found")
 
 
 class CannotStart(Exception):
     """The operator must fix something first: exit code 2."""
+
+
+class _StoppedEarly(Exception):
+    """A stop was asked for before the service had begun."""
 
 
 class Service:
@@ -66,6 +81,9 @@ class Service:
         self._checked_beat = (0.0, 0.0)
         self._orphans: list[tuple[str, str]] = []
         self._closing = Aside("closing")
+        self._hearing = Aside("events")
+        self._waits = False  # has it been said what this start waits for?
+        self._left_behind = False  # something that a share holds up goes on, though we end
         self.web: Any = None
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -74,25 +92,100 @@ class Service:
         """The whole life. Returns the exit code: 0, or 4 where another service serves this root. Raises
         `CannotStart`."""
         self._catch_signals()  # a stop that comes while we start is a stop, too
-        folders = self.folders = Folders(self.root, self.config.folders)
-        if not self.root.is_dir():
-            raise CannotStart(f"root: {self.root} is not there; make it, or mount the share, then start again")
+        try:
+            return self._run()
+        except _StoppedEarly:
+            self._say("stopped before it had begun")
+            return 0
+
+    def _run(self) -> int:
+        self.folders = Folders(self.root, self.config.folders)
+        lock = self._lock = self._patiently(self._look_at_root, f"{self.root} to answer: its share hangs, or is slow")
+        try:
+            lock.take()
+            self._patiently(self._wait_for_others, f"{self.root}: does another service serve it, which still lives?")
+            return self._serve()
+        except Taken as taken:
+            self._say(str(taken))
+            return 4
+        finally:
+            if not self._left_behind:  # else it is free when this process is gone
+                lock.free()
+
+    def _look_at_root(self) -> RootLock:
+        """What the root is, and where what belongs to it is kept."""
+        self._find_root()
         self.volume = volume_of(self.root)
         self.state_dir = default_state_dir(self.root, self.config)
         self._check_places()
-        lock = self._lock = RootLock(self.root)
-        try:
-            lock.take()
-            if self.volume.is_share or read_beat(folders.status / "service.json") is not None:
-                wait_for_foreign(folders.status / "service.json", socket.gethostname())
-        except Taken as taken:
-            lock.free()
-            self._say(str(taken))
-            return 4
-        try:
-            return self._serve()
-        finally:
-            lock.free()
+        return RootLock(self.root)
+
+    def _find_root(self) -> None:
+        """A share that is away for now (its server does not run, a connection was lost) is waited for."""
+        while not self._signals:
+            try:
+                if not stat.S_ISDIR(os.stat(self.root).st_mode):
+                    raise NotADirectoryError
+                return
+            except _FOR_THE_OPERATOR as error:
+                if isinstance(error, PermissionError):
+                    raise CannotStart(f"root: {self.root} may not be read by this user; give it the rights") from None
+                raise CannotStart(
+                    f"root: {self.root} is not there; make it, or mount the share, then start again"
+                ) from None
+            except OSError as error:
+                self._say_wait(f"{self.root}: it cannot be reached ({error.strerror or error})")
+                self._wake.wait(AGAIN_SECONDS)
+
+    def _wait_for_others(self) -> None:
+        beat = self.folders.status / "service.json"
+
+        def pause(seconds: float) -> None:
+            self._wake.wait(seconds)
+            if self._signals:
+                raise _StoppedEarly
+
+        if self.volume.is_share or read_beat(beat) is not None:
+            wait_for_foreign(beat, socket.gethostname(), sleep=pause)
+
+    def _patiently(self, work: Callable[[], _Found], what: str) -> _Found:
+        """Do a part of the start that a share may hold up, or that takes its time, aside: a stop is heard meanwhile,
+        and what there is to wait for is said once."""
+        found: list[_Found] = []
+        faults: list[BaseException] = []
+        done = threading.Event()
+
+        def do() -> None:
+            try:
+                found.append(work())
+            except BaseException as fault:
+                faults.append(fault)
+            finally:
+                done.set()
+
+        self._waits = False
+        threading.Thread(target=do, name="start", daemon=True).start()
+        began = time.monotonic()
+        while not done.wait(0.1):
+            if self._signals:
+                if done.wait(STOP_SECONDS):
+                    break
+                self._left_behind = True
+                raise _StoppedEarly
+            if time.monotonic() - began > SLOW_SECONDS:
+                self._say_wait(what)
+        if self._signals:
+            raise _StoppedEarly
+        if faults:
+            raise faults[0]
+        if self._waits:
+            self._say("going on")
+        return found[0]
+
+    def _say_wait(self, what: str) -> None:
+        if not self._waits:
+            self._waits = True
+            self._say(f"waiting for {what}")
 
     def _check_places(self) -> None:
         root, state = os.path.realpath(self.root), os.path.realpath(self.state_dir)
@@ -119,11 +212,11 @@ class Service:
         for warning in self.ledger.db.warnings:
             logger.warning("the record: {}", warning)
         try:
-            self._build()
-            self._make_ready()
+            self._patiently(self._make_all_ready, f"{self.root}: what the last run left there is being cleared up")
             self._start_views()
         except BaseException:
-            self.ledger.close()
+            if not self._left_behind:  # else it is closed when this process is gone: each change is on the disk
+                self.ledger.close()
             raise
         try:
             self._loop(self._start())
@@ -168,6 +261,10 @@ class Service:
         self.gate, self.worker, self.reports = self.parts.gate, self.parts.worker, self.parts.reports
         self.parts.closer.refused = self._closing_refused
 
+    def _make_all_ready(self) -> None:
+        self._build()
+        self._make_ready()
+
     def _make_ready(self) -> None:
         """The folders, and all that an earlier life left undone. A disk that refuses is waited for."""
         if self.ledger.facts().get("served") and self.folders.looks_lost():
@@ -196,7 +293,7 @@ class Service:
                 self._wake.clear()  # the gate's own news
                 if not self._signals:
                     self._wake.wait(AGAIN_SECONDS)
-        raise CannotStart("stopped before it had begun")
+        raise _StoppedEarly
 
     def _disk_refused(self, error: OSError, what: str) -> None:
         """A disk refused something that is not about one job: the queue waits."""
@@ -301,9 +398,9 @@ class Service:
     def _start(self) -> float:
         """The first look, then everything that works by itself. Returns seconds until the next look is due."""
         self.hints = Hints(self.folders.inbox, self._wake)
-        self.reports.hears = self.config.watch.events and self.hints.start()
         self._was_online, self._listening_to = True, self.folders.identity
         self.intake = self.parts.new_intake()
+        self._listen()
         for job in self.ledger.live():
             self.parts.status_writer.changed(job, progress=False)
         wait = self._turn()
@@ -367,7 +464,16 @@ class Service:
         self._was_online = online
         if came_back:
             self._listening_to = self.folders.identity
-            self.reports.hears = self.config.watch.events and self.hints.start()
+            self._listen()
+
+    def _listen(self) -> None:
+        """Begin to hear of changes. Aside: a share that hangs keeps also that who wants to be told."""
+        if not self.config.watch.events:
+            return
+        try:
+            self.reports.hears = bool(self._hearing.do(self.hints.start))
+        except Hung:
+            self.reports.hears = False  # scans find what comes; it is tried again with the next look at the house
 
     # -- stopping -------------------------------------------------------------------------------------------
 
@@ -388,6 +494,7 @@ class Service:
 
     def _hurry(self) -> None:
         self._closing.hurry()
+        self._hearing.hurry()
         if (intake := getattr(self, "intake", None)) is not None:
             intake.hurry()
         self._wake.set()
@@ -428,6 +535,7 @@ class Service:
         self.reports.state = "stopped"
         self.parts.status_writer.stop(AT_ONCE_SECONDS if self._signals < 2 and self._is_online() else 1.0)
         self._closing.stop()
+        self._hearing.stop()
         self.intake.close()
         self.folders.end_watch()
         self.ledger.close()
@@ -445,7 +553,7 @@ class Service:
         self._lock.refresh()
         self._expire()
         if self.config.watch.events and not self.reports.hears and self._is_online():
-            self.reports.hears = self.hints.start()
+            self._listen()
 
     def _rival(self) -> str | None:
         """Who has taken this root from us, in words. Asked before each effect on it: after a sleep of the machine, or

@@ -75,7 +75,7 @@ class _Anywhere(Folders):
     def base(self, job: Job) -> Path:
         return Path(job.folder) / job.file if job.form is Form.BUNDLE else Path(job.folder)
 
-    def health(self) -> Failure | None:
+    def health(self, *, proven: bool = False) -> Failure | None:
         """Nobody serves these folders here: what is wrong with a job is told, wherever they are."""
         return None
 

@@ -153,7 +153,8 @@ class Intake:
 
     def _turn(self) -> float:
         try:
-            offline = self._folders.health()
+            away = any(known.code is Code.SHARE_OFFLINE for known in self._gate.waiting())
+            offline = self._folders.health(proven=away)
             if offline is None:
                 wait = self._look_once()
                 # Only now: a look that is refused again and again must not open and close the gate each time.

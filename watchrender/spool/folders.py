@@ -207,18 +207,19 @@ class Folders:
                 f" rename; a trial rename was refused: {error.strerror}"
             ) from None
 
-    def health(self) -> Failure | None:
+    def health(self, *, proven: bool = False) -> Failure | None:
         """Is the root still the one we started on? Gone is not empty: nothing may be concluded while it is away.
+        `proven`: something was refused there, and only a file that can be written says that it is well again.
 
         Asked in a thread of its own: a share that hangs must not hang who asks.
         """
         try:
-            trouble = self._prober.ask(self._trouble_or_missing)
+            trouble = self._prober.ask(partial(self._trouble_or_missing, proven=proven))
         except TimeoutError:
             trouble = f"{self.root} does not answer: the share hangs"
         return None if trouble is None else fail(Code.SHARE_OFFLINE, trouble)
 
-    def _trouble_or_missing(self) -> str | None:
+    def _trouble_or_missing(self, *, proven: bool) -> str | None:
         trouble = self._trouble()
         if trouble is not None:
             return trouble
@@ -227,6 +228,19 @@ class Folders:
                 os.stat(folder)
             except OSError as error:
                 return f"{folder} cannot be reached: {error.strerror or error}"
+        return self._unwritable() if proven else None
+
+    def _unwritable(self) -> str | None:
+        """Which of our folders takes no file, in words. A full one has words of its own (`Code.DISK_FULL`)."""
+        elsewhere = () if self.done.is_relative_to(self.root) else (self.done,)
+        for folder in (self.inbox, self.active, self.status, *elsewhere):
+            trial = folder / f".trial-{uuid.uuid4().hex[:8]}"
+            try:
+                disk.write(trial, b"", durable=False)
+                disk.remove(trial)
+            except OSError as error:
+                if not disk.is_full(error):
+                    return f"nothing can be written in {folder}: {error.strerror or error}"
         return None
 
     def _trouble(self) -> str | None:
