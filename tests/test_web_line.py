@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.line import Line, serving, until
+from watchrender import disk
 
 
 @pytest.fixture
@@ -98,6 +99,40 @@ def test_a_job_that_no_inbox_would_take_is_refused_at_the_door(line: Line) -> No
     assert outside.status_code == 422
     assert line.files("inbox") == []
     assert not (line.home / "outside").exists()
+
+
+def test_a_job_whose_file_could_not_be_written_is_written_when_it_is_sent_again(line: Line) -> None:
+    body = {"name": "spot", "job": line.job()}
+    key = {"Idempotency-Key": "order-4711"}
+    (line.home / "faults").write_text("ENOSPC write_new:*/inbox/spot.json 1\n")
+    try:
+        with serving(line), _client(line) as client:
+            disk.listen_to({"WATCHRENDER_FAULTS": str(line.home / "faults")})
+            refused = client.post("/api/v1/jobs", json=body, headers=key)
+            again = client.post("/api/v1/jobs", json=body, headers=key)
+            once_more = client.post("/api/v1/jobs", json=body, headers=key)
+            done = line.wait("spot", "completed")
+    finally:
+        disk.listen_to({})
+
+    assert refused.status_code >= 500
+    assert (again.status_code, once_more.status_code) == (202, 202)
+    assert again.json()["id"] == once_more.json()["id"] == done["id"]
+
+
+def test_a_job_that_was_announced_and_not_written_when_we_died_is_written_when_it_is_sent_again(line: Line) -> None:
+    body = {"name": "spot", "job": line.job()}
+    key = {"Idempotency-Key": "order-4711"}
+    with serving(line):
+        assert line.service is not None
+        job = line.service.intake.announce("", "spot.json")
+        line.service.ledger.know(idempotency={key["Idempotency-Key"]: job.id})
+    line.change(watch={"settle": "30s"})  # the file is not given up meanwhile
+    with serving(line), _client(line) as client:
+        again = client.post("/api/v1/jobs", json=body, headers=key)
+        done = line.wait("spot", "completed")
+
+    assert (again.status_code, again.json()["id"], done["id"]) == (202, job.id, job.id)
 
 
 def test_one_key_from_many_at_once_is_one_job(line: Line) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from watchrender import disk
 from watchrender.core import naming
-from watchrender.core.states import Event
+from watchrender.core.job import Job
+from watchrender.core.states import Event, State
 from watchrender.intake import Intake
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
@@ -39,26 +40,45 @@ class Drops:
         _check(name, sub)
         with self._one_at_a_time:
             known = dict(self._ledger.facts().get("idempotency", {}))
-            if key is not None and key in known:
-                return str(known[key])
-            inbox = self._folders.inbox_folder(sub)
-            disk.mkdirs(inbox)
-            free = next(found for found in naming.candidates(name) if _is_free(inbox, found))
-            job = self._intake().announce(sub, f"{free}.json")
-            if key is not None:
-                known = dict(list(known.items())[1 - KEYS :])
-                self._ledger.know(idempotency=known | {key: job.id})
-            if settings:
-                # In the job's own file: one file is there or it is not, and a sidecar beside it would have to settle.
-                own = document.get("watchrender")
-                document = {**document, "watchrender": {**(own if isinstance(own, dict) else {}), **settings}}
-            try:
-                disk.write_new(inbox / f"{free}.json", json.dumps(document, ensure_ascii=False, indent=1))
-            except OSError as error:
-                self._ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")
-                raise
+            job_id = known.get(key) if key is not None else None
+            job = self._ledger.get(str(job_id)) if job_id is not None else None
+            if job_id is not None and (job is None or self._came(job)):
+                return str(job_id)
+            if job is None or job.over:
+                job = self._announce(name, sub)
+                if key is not None:
+                    known.pop(key, None)
+                    known = dict(list(known.items())[1 - KEYS :])
+                    self._ledger.know(idempotency=known | {key: job.id})
+            self._write(job, document, settings)
         self._dropped()
         return job.id
+
+    def _announce(self, name: str, sub: str) -> Job:
+        inbox = self._folders.inbox_folder(sub)
+        disk.mkdirs(inbox)
+        free = next(found for found in naming.candidates(name) if _is_free(inbox, found))
+        return self._intake().announce(sub, f"{free}.json")
+
+    def _came(self, job: Job) -> bool:
+        """Was the file of a job that was announced ever written? A full disk, or the end of the service, may have come
+        before it; whoever sends the same again is told of a job that is there."""
+        if job.state is State.PENDING:
+            return os.path.lexists(self._folders.inbox_folder(job.sub) / job.file)
+        was_seen = {line["to"] for line in job.history} - {State.PENDING, State.CANCELLED}
+        return job.state is not State.CANCELLED or bool(was_seen or job.folder)
+
+    def _write(self, job: Job, document: dict[str, Any], settings: dict[str, Any] | None) -> None:
+        if settings:
+            # In the job's own file: one file is there or it is not, and a sidecar beside it would have to settle.
+            own = document.get("watchrender")
+            document = {**document, "watchrender": {**(own if isinstance(own, dict) else {}), **settings}}
+        try:
+            path = self._folders.inbox_folder(job.sub) / job.file
+            disk.write_new(path, json.dumps(document, ensure_ascii=False, indent=1))
+        except OSError as error:
+            self._ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")
+            raise
 
 
 def _is_free(inbox: Path, name: str) -> bool:
