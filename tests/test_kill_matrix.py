@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def start(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return record(NOTHING, forge, tmp_path_factory.mktemp("start"))
 
 
-def _lives() -> list[object]:
+def _lives(*, lose_record: bool = False) -> list[Any]:
     return [
         pytest.param(
             scenario,
@@ -55,6 +56,15 @@ def _lives() -> list[object]:
             ),
         )
         for scenario in SCENARIOS
+        if not (lose_record and scenario.needs_record)
+    ]
+
+
+def _recoveries() -> list[Any]:
+    return [
+        pytest.param(*life.values, lose_record, id=f"{life.id}-{words}", marks=life.marks)
+        for lose_record, words in ((False, "with-its-record"), (True, "without-its-record"))
+        for life in _lives(lose_record=lose_record)
     ]
 
 
@@ -90,7 +100,7 @@ def test_a_start_or_stop_that_is_cut_off_anywhere_is_made_up_for(
     _told("start", scenario, tally)
 
 
-@pytest.mark.parametrize("scenario", _lives())
+@pytest.mark.parametrize("scenario", _lives(lose_record=True))
 def test_a_life_that_is_cut_off_and_loses_its_record_is_found_again_in_its_folders(
     scenario: Scenario, forge: Forge, start: list[str], tmp_path: Path
 ) -> None:
@@ -103,8 +113,7 @@ def test_a_life_that_is_cut_off_and_loses_its_record_is_found_again_in_its_folde
     _told("lost", scenario, tally)
 
 
-@pytest.mark.parametrize("lose_record", [False, True], ids=["with-its-record", "without-its-record"])
-@pytest.mark.parametrize("scenario", _lives())
+@pytest.mark.parametrize(("scenario", "lose_record"), _recoveries())
 def test_a_recovery_that_is_cut_off_twice_is_recovered_from(
     scenario: Scenario, lose_record: bool, forge: Forge, start: list[str], tmp_path: Path
 ) -> None:

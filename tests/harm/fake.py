@@ -5,6 +5,8 @@
     Cancel       lays a NAME.cancel into the inbox and renders on
     Withdraw     takes withdrawn.json out of the inbox, then a good film
     NoComp       After Effects' own words for a missing composition
+    Settings     lays a NAME.yaml into the inbox and renders on, then, started again, a good film
+    Film         a good film that can be played
 
 Every start is a line in the file that FAKE_STARTS names.
 """
@@ -17,6 +19,12 @@ import time
 
 def say(*lines):
     os.write(1, "".join(f"{line}\n" for line in lines).encode())
+
+
+def playable(mark):
+    """A film with the mark in a box at its end that players skip."""
+    with open(os.environ["FAKE_FILM"], "rb") as file:
+        return file.read() + (len(mark) + 8).to_bytes(4, "big") + b"free" + mark
 
 
 def main():
@@ -40,6 +48,12 @@ def main():
     if composition in ("Cancel", "CrashCancel"):
         with open(os.path.join(inbox, f"{name}.cancel"), "wb"):
             pass
+    if composition == "Settings" and not before:
+        hidden = os.path.join(inbox, f".{name}.tmp")
+        with open(hidden, "wb") as file:
+            file.write(b"priority: 71\n")
+        os.rename(hidden, os.path.join(inbox, f"{name}.yaml"))
+        time.sleep(60)
     if composition == "Withdraw" and os.path.exists(os.path.join(inbox, "withdrawn.json")):
         os.unlink(os.path.join(inbox, "withdrawn.json"))
     for frame in range(1, 5):
@@ -52,8 +66,9 @@ def main():
         time.sleep(60)
     for number in range(4) if "[#####]" in output else [None]:
         path = output if number is None else output.replace("[#####]", f"{number:05}")
+        mark = f"a film of {uid} {number}\n".encode()
         with open(path, "wb") as file:
-            file.write(f"a film of {uid} {number}\n".encode() * 100)
+            file.write(playable(mark) if composition == "Film" else mark * 100)
     say("PROGRESS:  1/1/2026 1:00:00 AM: Finished composition “Main”.", "PROGRESS:  Total Time Elapsed: 1 Seconds")
     say(f"[{uid}] rendering took ~1 sec.", "> job rendering successfully finished")
     return 0

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from tests.harm.neighbours import Hook, Program
 from watchrender.config import root_hash
 from watchrender.disk import is_half_written
 from watchrender.ledger import reading
@@ -27,6 +28,7 @@ from watchrender.render.process import reap, stray
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake.py")
+FILM = Path(simulator.__file__).with_name("canned.mp4")
 #: How long anything in these tests may take before it counts as never.
 PATIENCE = 30.0
 #: Names that are ours alone, and that nobody should ever see when all is done.
@@ -131,6 +133,10 @@ class Harmed:
     changes: dict[str, Any] = field(default_factory=dict)
     payloads: dict[str, bytes] = field(default_factory=dict)  # what people dropped, by a name for the test's words
     kills: int = 0
+    lost: bool = False  # the record was deleted
+    closers: list[Callable[[], None]] = field(default_factory=list)  # of those outside whom the service talks to
+    hook: Hook | None = None
+    program: Program | None = None
     _pid: int | None = None
 
     def __post_init__(self) -> None:
@@ -164,7 +170,11 @@ class Harmed:
             "nexrender": {
                 "command": [sys.executable, "-S", "-E", str(FAKE)],
                 "aerender": str(self.aerender),
-                "env": {"FAKE_STARTS": str(self.home / "starts"), "FAKE_INBOX": str(self.inbox)},
+                "env": {
+                    "FAKE_STARTS": str(self.home / "starts"),
+                    "FAKE_INBOX": str(self.inbox),
+                    "FAKE_FILM": str(FILM),
+                },
             },
             "retry": {"first_wait": "20ms", "max_wait": "50ms", "jitter": "0"},
             "limits": {"min_free_disk": "1MiB", "terminate_grace": "300ms", "finish_grace": "500ms"},
@@ -238,6 +248,8 @@ class Harmed:
             self.kill()
         for found in stray(self.marker):
             reap(found, 0)
+        while self.closers:
+            self.closers.pop()()
 
     def running(self) -> bool:
         return self._pid is not None and self.forge.code(self._pid) is None
@@ -348,7 +360,7 @@ class Harmed:
         mark = f"a film of {record['id']}".encode()
         films = []
         for top in self.trees():
-            films += [path for path in top.rglob("*") if path.is_file() and path.read_bytes()[: len(mark)] == mark]
+            films += [path for path in top.rglob("*") if path.is_file() and _is_marked(path.read_bytes(), mark)]
         return films
 
     def _wrong_folders(self, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -412,6 +424,7 @@ class Harmed:
             for folder in work.rglob(name):
                 found += [f"{path} was left" for path in folder.iterdir()]
         found += [f"{path} was left" for path in (self.root / "films").glob(".*")]
+        found += [f"{path} was left" for path in (self.root / ".farm").glob("*")]
         return found
 
     def _wrong_starts(self, expected: Mapping[str, Expected]) -> list[str]:
@@ -431,6 +444,12 @@ class Harmed:
 
     def lose_record(self) -> None:
         shutil.rmtree(self.state, ignore_errors=True)
+        self.lost = True
+
+
+def _is_marked(data: bytes, mark: bytes) -> bool:
+    """A film of the stand-in begins with its mark; one that can be played ends with it."""
+    return data.startswith(mark) or mark in data[-200:]
 
 
 def key_of(record: Mapping[str, Any]) -> str:

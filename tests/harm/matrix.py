@@ -65,7 +65,7 @@ def come_to_rest(harmed: Harmed, scenario: Scenario) -> list[str]:
     """Let a service that runs finish everything, stop it, and look. What is wrong."""
     found = []
     try:
-        until(lambda: harmed.all_over(scenario.expected) or not harmed.running(), 20)
+        until(lambda: at_rest(harmed, scenario) or not harmed.running(), 20)
     except AssertionError:
         states = {record["name"]: record.get("state", "pending") for record in harmed.records().values()}
         found.append(f"it did not come to rest: {states}")
@@ -73,6 +73,10 @@ def come_to_rest(harmed: Harmed, scenario: Scenario) -> list[str]:
     if code != 0:
         found.append(f"the service ended with {code}")
     return [*found, *harmed.faults(scenario.expected)]
+
+
+def at_rest(harmed: Harmed, scenario: Scenario) -> bool:
+    return harmed.all_over(scenario.expected) and scenario.rests(harmed)
 
 
 def record(scenario: Scenario, forge: Forge, tmp: Path) -> list[str]:
@@ -119,8 +123,7 @@ def cut(scenario: Scenario, point: str, forge: Forge, tmp: Path, *, lose_record:
 def die_at(harmed: Harmed, scenario: Scenario, point: str) -> bool:
     """Run until the process dies at this point. False: it was not reached."""
     harmed.start(DIE_AT=point)
-    stopped = "_stop" in point or "stop:" in point
-    until(lambda: not harmed.running() or (not stopped and harmed.all_over(scenario.expected)), 20)
+    until(lambda: not harmed.running() or at_rest(harmed, scenario), 20)
     code = harmed.stop()
     died = code == DIED
     harmed.kills += died

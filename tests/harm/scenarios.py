@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harm.kit import Expected, Harmed
+from tests.harm.neighbours import Farm, Hook, Program
 
 #: A volume of memory: another one than that of the tests' folders, and there without root rights.
 OTHER_VOLUME = Path("/dev/shm")
@@ -25,6 +27,8 @@ class Scenario:
     expected: dict[str, Expected]
     changes: dict[str, Any] = field(default_factory=dict)
     other_volume: str = ""  # the setting that is to lie on another volume
+    rests: Callable[[Harmed], bool] = lambda _home: True  # besides its jobs, is all done that is to be done?
+    needs_record: bool = False  # what is promised here is kept in the record alone
 
 
 def _file(home: Harmed) -> None:
@@ -161,6 +165,81 @@ def _superseded(home: Harmed) -> None:
     home.drop("later.json", home.job() | {"watchrender": {"supersedes": "first"}})
 
 
+def _cancel_all(home: Harmed) -> None:
+    for name in ("one", "two"):
+        home.drop(f"{name}.json", home.job() | {"watchrender": {"hold": True}})
+    home.lay(home.inbox / "_CANCEL_ALL", b"")
+
+
+def _new_settings(home: Harmed) -> None:
+    home.drop("spot.json", home.job("Settings"))
+
+
+def _playable(home: Harmed) -> None:
+    home.drop("spot.json", home.job("Film"))
+
+
+def _letters(home: Harmed) -> None:
+    """A project without a job, an order that names nobody, and a file that is nobody's business."""
+    os.utime(home.lay(home.inbox / "lone.aep", b"a project without a job"), (1.7e9, 1.7e9))
+    home.lay(home.inbox / "nobody.cancel", b"")
+    home.lay(home.inbox / "notes.txt", b"notes of somebody")
+    home.drop("spot.json")
+
+
+def _letters_lie_there(home: Harmed) -> bool:
+    wanted = [home.inbox / "lone.aep.WHY.txt", home.inbox / "nobody.cancel.WHY.txt"]
+    return all(path.is_file() for path in wanted) and not (home.inbox / "nobody.cancel").exists()
+
+
+def _through_a_farm(home: Harmed, composition: str = "Main") -> None:
+    farm = Farm(home.home)
+    home.closers.append(farm.close)
+    home.changes |= {
+        "engine": "nexrender-server",
+        "nexrender_server": {"url": farm.url, "poll_interval": "30ms", "max_in_flight": 2},
+    }
+    home.configure()
+    home.drop("spot.json", home.job(composition))
+
+
+def _cancelled_on_a_farm(home: Harmed) -> None:
+    _through_a_farm(home, "Cancel")
+
+
+def _farm_is_tidy(home: Harmed) -> bool:
+    return not list((home.root / ".farm").glob("*"))
+
+
+def _told(home: Harmed) -> None:
+    hook = Hook()
+    home.closers.append(hook.close)
+    home.hook = hook
+    home.changes |= {"notify": {"ops": {"url": f"{hook.url}/hook", "on": ["completed"]}}}
+    home.configure()
+    home.drop("spot.json")
+
+
+def _end_is_told(home: Harmed) -> bool:
+    assert home.hook is not None
+    return home.lost or "spot" in home.hook.ends_told()
+
+
+def _sent(home: Harmed) -> None:
+    home.changes |= {"server": {"enabled": True, "port": 0}}
+    home.configure()
+    job = home.job() | {"name": "sent by a program"}
+    home.payloads["inbox/spot.json"] = json.dumps(job, ensure_ascii=False, indent=1).encode()
+    home.program = Program(lambda: home.service().get("address"), {"name": "spot", "job": job}, "order-4711")
+    home.closers.append(home.program.close)
+
+
+def _sent_is_known(home: Harmed) -> bool:
+    """The program has an id by now, and it is that of the job."""
+    assert home.program is not None
+    return home.program.taken is not None and home.program.taken == home.status("spot").get("id")
+
+
 DONE, FAILED, CANCELLED = ("completed",), ("failed",), ("cancelled",)
 
 SCENARIOS = [
@@ -209,6 +288,39 @@ SCENARIOS = [
         name="a newer job takes the place of an older",
         lay=_superseded,
         expected={"first": Expected(states=CANCELLED, starts=0), "later": Expected()},
+    ),
+    Scenario(
+        name="all that wait are cancelled",
+        lay=_cancel_all,
+        expected={name: Expected(states=CANCELLED, starts=0) for name in ("one", "two")},
+    ),
+    Scenario(name="settings that come after the start", lay=_new_settings, expected={"spot": Expected(starts=2)}),
+    Scenario(
+        name="a film with previews",
+        lay=_playable,
+        expected={"spot": Expected()},
+        changes={"delivery": {"previews": "auto"}},
+    ),
+    Scenario(
+        name="letters to who dropped something else",
+        lay=_letters,
+        expected={"spot": Expected()},
+        rests=_letters_lie_there,
+    ),
+    Scenario(name="through a farm", lay=_through_a_farm, expected={"spot": Expected()}, rests=_farm_is_tidy),
+    Scenario(
+        name="cancelled on a farm",
+        lay=_cancelled_on_a_farm,
+        expected={"spot": Expected(states=CANCELLED)},
+        rests=_farm_is_tidy,
+    ),
+    Scenario(name="somebody is told", lay=_told, expected={"spot": Expected()}, rests=_end_is_told),
+    Scenario(
+        name="sent over HTTP",
+        lay=_sent,
+        expected={"spot": Expected()},
+        rests=_sent_is_known,
+        needs_record=True,
     ),
     Scenario(name="done on another volume", lay=_sidecar, expected={"spot": Expected()}, other_volume="folders.done"),
     Scenario(

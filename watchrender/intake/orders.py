@@ -151,11 +151,11 @@ class Orders:
             return
         asked = self._asked(entry, control)
         answer = self._obey(entry, control)
+        if answer is not None:  # before the order goes: whoever cuts us off in between must not take the answer with it
+            self._write(self._path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
         entry.obeyed = True
         self._untold[entry] = (now + _TOLD_SECONDS, asked)
         self._put_away(entry, now)
-        if answer is not None:
-            self._write(self._path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
 
     def _asked(self, entry: Entry, control: naming.Control) -> list[str]:
         """The jobs that an order is about."""
