@@ -12,6 +12,7 @@ import pytest
 
 from tests.line import Line, serving, until
 from tests.mounts import mount, mounting, unmount
+from tests.real import Watched
 from watchrender import finish
 
 pytestmark = [mounting, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
@@ -78,3 +79,32 @@ def test_a_delivery_that_is_refused_goes_on_delivering_and_is_copied_in_the_end(
     assert line.files("done", "spot") == ["spot.json", "spot.log", "spot.mp4", "spot.status.json"]
     assert line.starts().count("Slow") == 1
     assert not [path for path in (line.root / "done").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.nexrender
+def test_a_folder_that_is_held_open_under_the_real_service_is_delivered_when_it_is_let_go(watched: Watched) -> None:
+    watched.drop("spot.json", watched.project("slow", behaviour={"seconds_per_frame": 0.2}))
+    watched.up()
+    watched.rendering("spot")
+
+    with held_open(watched.root / "active" / "spot"):
+        watched.drop("next.json", watched.project("next"))
+        following = watched.wait("next", "completed", "failed")
+        waiting = until(lambda: (s := watched.status("spot"))["waiting_for"] and s, 60)
+        asked = watched.ask(f"/api/v1/jobs/{waiting['id']}")[1]
+        ready = watched.ask("/readyz")[0]
+        seen = [path.name for path in (watched.root / "done").iterdir()]
+    done = watched.wait("spot", "completed", "failed")
+
+    assert (following["state"], len(following["attempts"])) == ("completed", 1)
+    for said in (waiting, asked):
+        assert (said["state"], said["progress"]["stage"]) == ("rendering", "delivering")
+        assert "somebody has it open" in said["waiting_for"][0]
+    assert ready == 200  # others may render
+    assert seen == ["next"]
+    assert (done["state"], done["waiting_for"], len(done["attempts"])) == ("completed", [], 1)
+    assert [line["to"] for line in done["history"]].count("rendering") == 1
+    assert watched.places("spot") == ["done"]
+    until(lambda: not list((watched.root / "active").iterdir()), 60)
+    assert watched.end() == 0
+    assert watched.stray() == []

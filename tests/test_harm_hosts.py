@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.line import until
-from tests.mounts import mounting
+from tests.mounts import mount, mounting, unmount
 from tests.real import Real
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
@@ -56,6 +56,22 @@ def test_a_second_service_of_this_machine_leaves_with_4_by_whatever_path_it_come
     assert (here[0], there[0]) == (4, 4)
     assert "another watchrender of this machine serves" in here[1] and "another watchrender" in there[1]
     assert real.wait("spot", "completed")
+    assert real.end() == 0
+
+
+@mounting
+def test_nor_does_the_same_folder_mounted_in_another_place_get_past_it(real: Real) -> None:
+    real.start()
+    other = real.home / "other-mount"
+    other.mkdir()
+    mount("--bind", str(real.root), str(other))
+    try:
+        code, said = told(second(real, other, "state-b"))
+    finally:
+        unmount(other)
+
+    assert code == 4
+    assert "another watchrender of this machine serves" in said
     assert real.end() == 0
 
 

@@ -51,6 +51,40 @@ def test_nexrender_that_is_gone_is_waited_for(real: Watched, tmp_path: Path) -> 
     assert_waits_and_goes_on(real, "NEXRENDER_NOT_FOUND", ill="the queue waits:", well="the queue goes on: ")
 
 
+def test_after_effects_that_is_gone_is_waited_for(real: Watched) -> None:
+    applications = real.aerender.parent
+    away = applications.rename(applications.with_name("being updated"))
+    real.drop("spot.json", real.project("spot"))
+    real.up()
+
+    until(lambda: real.waits_for() == ["AERENDER_NOT_FOUND"], 60)
+    queued = until(lambda: (s := real.status("spot")).get("state") == "queued" and s, 60)
+    away.rename(applications)
+
+    assert queued["attempts"] == []
+    assert_waits_and_goes_on(real, "AERENDER_NOT_FOUND", ill="the queue waits:", well="the queue goes on: ")
+
+
+def test_a_licence_that_is_missing_is_waited_for(real: Watched) -> None:
+    sick = real.aerender.with_name("behaviour.json")
+    sick.write_text(json.dumps({"mode": "licence"}))
+    real.settings["retry"] = {"max_retries": 0}
+    real.drop("spot.json", real.project("spot"))
+    real.drop("other.json", real.project("other"))
+    real.up()
+
+    until(lambda: real.waits_for() == ["LICENSE"], 60)
+    told = until(lambda: (s := real.overview("service"))["waiting"] and s, 60)
+    until(lambda: [real.status(name).get("state") for name in ("spot", "other")] == ["queued"] * 2, 60)
+    tries = [real.status(name)["attempts"] for name in ("spot", "other")]
+    sick.unlink()
+    other = real.wait("other", "completed", "failed")
+
+    assert told["waiting"][0]["kind"] == "environment" and told["waiting"][0]["cure"]
+    assert (tries, other["state"], len(other["attempts"])) == ([[], []], "completed", 1)
+    assert_waits_and_goes_on(real, "LICENSE", ill="the queue waits:", well="the queue goes on: ")
+
+
 @mounting
 def test_after_effects_that_nexrender_may_not_prepare_is_waited_for(real: Watched) -> None:
     applications = real.aerender.parent

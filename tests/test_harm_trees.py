@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -123,6 +124,54 @@ def test_limits_end_the_whole_tree_and_a_stall_leaves_evidence(real: Real) -> No
     assert (
         "watchrender.render.simulator" in evidence and "(6)" in evidence
     )  # who ran, and the last frame that was told of
-    assert "stood still" in (real.root / "failed" / "stalls" / "WHY.txt").read_text()
+    failed = real.root / "failed" / "stalls"
+    assert "stood still" in (failed / "WHY.txt").read_text()
+    log = (failed / "stalls.log").read_text()  # where a person looks in the morning
+    assert "--- evidence: no new line" in log and "processes of the attempt:" in log and "last lines:" in log
+    assert real.end() == 0
+    assert real.stray() == []
+
+
+def test_a_dialog_that_waits_for_a_click_is_ended_and_tried_again_and_leaves_evidence(real: Real) -> None:
+    real.settings["limits"] |= {"startup": "3s", "stall": "1h"}
+    real.settings["retry"] |= {"max_retries": 1}
+    pids = real.home / "pids"
+    dialog = {"mode": "licence_dialog", "ignores_signals": True, "grandchild": "session", "pids": str(pids)}
+    real.drop("spot.json", real.project("dialog", behaviour=dialog))
+    real.drop("next.json", real.project("next"))
+    real.start()
+
+    over = real.wait("spot", "completed", "failed")
+    following = real.wait("next", "completed", "failed")
+
+    assert (over["state"], over["error"]["code"]) == ("failed", "STARTUP_TIMEOUT")
+    assert [entry["error"]["code"] for entry in over["attempts"]] == ["STARTUP_TIMEOUT"] * 2
+    assert following["state"] == "completed"
+    for entry in over["attempts"]:
+        assert "came to no line of the render within 3 s" in entry["evidence"]
+        assert "watchrender.render.simulator" in entry["evidence"]  # who ran
+        assert "Launching After Effects" in entry["evidence"]  # the last word
+    log = (real.root / "failed" / "spot" / "spot.log").read_text()
+    assert log.count("--- evidence: After Effects was started") == 2
+    assert len(told(pids)) == 4
+    assert ended([psutil.Process(pid) for pid in told(pids) if psutil.pid_exists(pid)])
+    assert real.end() == 0
+    assert real.stray() == []
+
+
+def test_whoever_is_asked_to_end_has_as_long_as_is_configured(real: Real) -> None:
+    real.settings["limits"]["terminate_grace"] = "4s"
+    project, pids = resists(real, "session")
+    real.drop("stubborn.json", project)
+    real.start()
+    family = took_part(pids, 2)
+
+    asked = time.monotonic()
+    (real.root / "inbox" / "stubborn.cancel").touch()
+    until(lambda: ended(family), 60)
+    took = time.monotonic() - asked
+    real.wait("stubborn", "cancelled")
+
+    assert took >= 4
     assert real.end() == 0
     assert real.stray() == []
