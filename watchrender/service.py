@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import socket
-import stat
 import sys
 import threading
 import time
@@ -124,8 +123,8 @@ class Service:
         """A share that is away for now (its server does not run, a connection was lost) is waited for."""
         while not self._signals:
             try:
-                if not stat.S_ISDIR(os.stat(self.root).st_mode):
-                    raise NotADirectoryError
+                with os.scandir(self.root) as entries:  # a look at the folder alone may be answered from memory
+                    next(entries, None)
                 return
             except _FOR_THE_OPERATOR as error:
                 if isinstance(error, PermissionError):
