@@ -24,3 +24,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A folder that may not be written, a share that has just gone: what and where, and no stack of ours.
+        words = f"{error.filename}: {error.strerror or error}; see that it is there, and that you may read and write it"
+        print(words, file=sys.stderr)
+        sys.exit(2)

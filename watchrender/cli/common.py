@@ -49,8 +49,17 @@ def leave(code: Exit, words: str = "") -> NoReturn:
     raise typer.Exit(int(code))
 
 
-def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+def print_json(value: Any, *, lines: bool = False) -> None:
+    """One document; `lines`: one of many, each in a line of its own.
+
+    What this terminal or pipe has no letters for is escaped: it is valid JSON everywhere, and nothing is lost."""
+    indent = None if lines else 2
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    typer.echo(text)
 
 
 def config_path(context: typer.Context, config: Path | None) -> Path | None:
@@ -58,6 +67,22 @@ def config_path(context: typer.Context, config: Path | None) -> Path | None:
 
     given: Given = context.obj or Given()
     return find_config(config or given.config, os.environ, Path.cwd())
+
+
+def config_to_write(context: typer.Context, config: Path | None) -> Path:
+    """Where a first configuration goes: as named, else beside whoever asks, where every command looks."""
+    from watchrender.config import FILE_NAME
+
+    given: Given = context.obj or Given()
+    named = config or given.config or os.environ.get("WATCHRENDER_CONFIG", "").strip() or FILE_NAME
+    return Path(named).expanduser().absolute()
+
+
+def is_found(file: Path) -> bool:
+    """Will the next command find this file by itself?"""
+    from watchrender.config import find_config
+
+    return find_config(None, os.environ, Path.cwd()) == file
 
 
 def load_config(context: typer.Context, config: Path | None) -> Config:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from watchrender.cli.reach import Reach
+from watchrender.cli.reach import Reach, place_in_queue
 from watchrender.config import Config, default_state_dir
 from watchrender.core import naming
 from watchrender.core.failure import Failure
@@ -26,7 +26,9 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
         return _refused(
             path, f"{path} is not there", "Give the path of a job file, a bundle folder or a zip.", "JOB_UNREADABLE"
         )
-    job = _job_of(path, folders)
+    known = [found for found in Reach(config).jobs() if found["state"] in _WAITING]
+    mine = _in_the_queue(path, folders, known)
+    job = _job_of(path, folders, mine)
     judge = _judge(config, folders)
     sidecar, fault = _sidecar_beside(path, job)
     if fault is not None:
@@ -53,19 +55,47 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
         return _failed(path, job, answer, None)
     if answer.failure is not None:
         return _failed(path, job, answer.failure, answer)
-    return _accepted(config, path, job, answer)
+    others = [found for found in known if found is not mine]
+    return _accepted(path, job, answer, _place(answer.fields["priority"], mine, others))
 
 
-def _job_of(path: Path, folders: Folders) -> Job:
+_WAITING = ("queued", "pending", "validating")
+
+
+def _in_the_queue(path: Path, folders: Folders, known: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The waiting job whose file this is already."""
+    try:
+        sub = path.parent.relative_to(folders.inbox).as_posix()
+    except ValueError:
+        return None
+    is_here = ("" if sub == "." else sub, path.name)
+    return next((job for job in known if (job["sub"], (job.get("files") or {}).get("job")) == is_here), None)
+
+
+def _place(priority: int, mine: dict[str, Any] | None, others: list[dict[str, Any]]) -> int:
+    """Its place: behind all that are as strong and came before it; a file that is not there yet comes last of them."""
+    if mine is None:
+        return 1 + sum(1 for other in others if int(other.get("priority") or 0) >= priority)
+    here = place_in_queue({**mine, "priority": priority})
+    return 1 + sum(1 for other in others if place_in_queue(other) < here)
+
+
+def _job_of(path: Path, folders: Folders, known: dict[str, Any] | None) -> Job:
+    """The job that this file is or would be; in the queue already, it has its key, and what was asked for it."""
     form = Form.BUNDLE if path.is_dir() else Form.ZIP if path.suffix.lower() == ".zip" else Form.FILE
     try:
         sub = path.parent.relative_to(folders.inbox).as_posix()
     except ValueError:
         sub = ""
     name = naming.fit(naming.parse_name(path.name, is_dir=path.is_dir()).name)
+    asked = None
+    if known is not None:
+        name = naming.last_of(str(known["job"]), str(known["sub"]))
+        record = known.get("record")
+        asked = record.get("asked_priority") if isinstance(record, dict) else None
     return Job(
         id="0" * 26, serial=0, arrival=0, name=name, sub="" if sub == "." else sub, form=form,
-        folder=str(path.parent), file=path.name,
+        folder=str(path.parent), file=path.name, asked_priority=asked,
     )  # fmt: skip
 
 
@@ -146,8 +176,7 @@ def _priority(judged: Judged) -> dict[str, Any]:
     return {"priority": judged.fields["priority"], "priority_from": judged.fields["priority_from"]}
 
 
-def _accepted(config: Config, path: Path, job: Job, judged: Judged) -> dict[str, Any]:
-    place = _place_in_queue(config, judged.fields["priority"])
+def _accepted(path: Path, job: Job, judged: Judged, place: int) -> dict[str, Any]:
     paths = {where: str(file) for where, file in judged.resolved.items()} | dict(judged.links)
     waits = list(judged.waiting_for)
     warnings = list(judged.fields["warnings"])
@@ -175,8 +204,3 @@ def _accepted(config: Config, path: Path, job: Job, judged: Judged) -> dict[str,
         "error": None,
         "text": "\n".join(lines),
     }
-
-
-def _place_in_queue(config: Config, priority: int) -> int:
-    queued = [job for job in Reach(config).jobs() if job["state"] in ("queued", "pending", "validating")]
-    return 1 + sum(1 for job in queued if int(job.get("priority") or 0) >= priority)

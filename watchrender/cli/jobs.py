@@ -227,6 +227,16 @@ def _find(reach: Any, word: str) -> dict[str, Any]:
     return found
 
 
+def _again(reach: Any, job: dict[str, Any]) -> dict[str, Any]:
+    from watchrender.cli.reach import Unknown
+
+    try:
+        found: dict[str, Any] = reach.again(job)
+    except Unknown as unknown:
+        leave(Exit.NO, str(unknown))
+    return found
+
+
 def logs(
     context: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB")],
@@ -243,16 +253,15 @@ def logs(
     read = _log_over_http(client, found) if client is not None else _log_on_disk(reach, found)
     shown = 0
     while True:
-        over = not follow or _find(reach, found["id"] or job)["state"] in _OVER
+        over = not follow or _again(reach, found)["state"] in _OVER
         fresh = read(shown)
         if fresh is None and not follow:
             leave(Exit.NO, f"{found['job']} has no log yet in {found['folder']} or on this machine")
-        if as_json:
-            print_json(
-                {"id": found["id"], "job": found["job"], "from": shown, "log": (fresh or b"").decode(errors="replace")}
-            )
-        else:
+        if not as_json:
             _write_bytes(fresh or b"")
+        elif fresh or not follow:
+            told = {"id": found["id"], "job": found["job"], "from": shown}
+            print_json(told | {"log": (fresh or b"").decode(errors="replace")}, lines=follow)
         shown += len(fresh or b"")
         if over:
             return
@@ -294,7 +303,7 @@ def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
     growing = default_state_dir(reach.folders.root, reach.config) / "logs" / "jobs" / f"{job['id']}.log"
 
     def read(after: int) -> bytes | None:
-        now = reach.find(job["id"] or job["job"])
+        now = reach.again(job)
         in_folder = reach.folders.absolute(now["folder"]) / f"{naming.last_of(now['job'], now['sub'])}.log"
         for path in (growing, in_folder) if after else (in_folder, growing):
             try:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from watchrender import disk
+from watchrender.cli.unseen import unseen
 from watchrender.config import Config
 from watchrender.control import Denied, is_pause, take_away
 from watchrender.core import naming
@@ -100,17 +101,9 @@ class Reach:
             for status in found
             if isinstance(status.get("files"), dict) and status.get("state") not in _OVER
         }
-        found += [status for status in self._unseen() if (status["sub"], status["files"]["job"]) not in known]
+        fresh = unseen(self.config, self.folders)
+        found += [status for status in fresh if (status["sub"], status["files"]["job"]) not in known]
         return sorted(found, key=_in_order)
-
-    def _unseen(self) -> Iterator[dict[str, Any]]:
-        """Files in the inbox that no service has seen yet."""
-        for place, folders, names in os.walk(self.folders.inbox):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            sub = Path(place).relative_to(self.folders.inbox).as_posix()
-            for name in names:
-                if naming.classify(name, is_dir=False) in (naming.Kind.JOB, naming.Kind.ZIP):
-                    yield _unseen_status("" if sub == "." else sub, name)
 
     def find(self, word: str) -> dict[str, Any]:
         """The job that a word means: id, id prefix, or key; the one not over, else the newest. Raises `Unknown`."""
@@ -129,6 +122,13 @@ class Reach:
         if len(ids) > 1 and len({job["job"] for job in matches}) > 1:
             raise Unknown(f"{word} fits {len(ids)} jobs; write more of the id")
         return (live or sorted(matches, key=lambda job: str(job.get("finished_at") or "")))[-1]
+
+    def again(self, job: dict[str, Any]) -> dict[str, Any]:
+        """A job that was found, as it is now. Raises `Unknown` where it has gone."""
+        now = read_status(self.folders.status / job["sub"] / f"{_last(job)}{STATUS_SUFFIX}")
+        if now is not None and job["id"] and now["id"] == job["id"]:
+            return now
+        return self.find(job["id"] or job["job"])
 
     def _closed(self) -> Iterator[dict[str, Any]]:
         """Jobs that are over, as their folders tell."""
@@ -212,16 +212,14 @@ class Reach:
 
     def _order_over_http(self, client: Any, job: dict[str, Any], verb: str, priority: int | None) -> dict[str, Any]:
         if verb == "prioritize":
-            answer = client.patch(f"/jobs/{job['id']}", json={"priority": priority})
-        else:
-            answer = client.post(f"/jobs/{job['id']}/{verb}")
-        return _answered(answer)
+            return _asked(lambda: client.patch(f"/jobs/{job['id']}", json={"priority": priority}))
+        return _asked(lambda: client.post(f"/jobs/{job['id']}/{verb}"))
 
     def queue(self, verb: str, *, now: bool = False) -> str:
         """Pause, resume, drain or stop. What has become of it, in words. Raises `Refused`."""
         client = self.http()
         if client is not None and not now:
-            _answered(client.post(f"/queue/{verb}"))
+            _asked(lambda: client.post(f"/queue/{verb}"))
             return _SAID[verb]
         top = self.folders.inbox
         runs = self.beat() is not None
@@ -334,6 +332,17 @@ def _take_away(mark: Path) -> None:
         raise Refused(str(denied)) from None
 
 
+def _asked(ask: Callable[[], Any]) -> dict[str, Any]:
+    """What the service answers. Raises `Refused` where it says no, or has gone between two words."""
+    import httpx2
+
+    try:
+        return _answered(ask())
+    except (httpx2.HTTPError, OSError) as error:
+        said = str(error) or type(error).__name__
+        raise Refused(f"the service has not answered ({said}); look with `watchrender list`, then ask again") from None
+
+
 def _answered(answer: Any) -> dict[str, Any]:
     if answer.status_code >= 400:
         try:
@@ -346,18 +355,17 @@ def _answered(answer: Any) -> dict[str, Any]:
 
 
 def _in_order(job: dict[str, Any]) -> tuple[Any, ...]:
-    over = job["state"] in _OVER
-    if over:
-        return (2, "", 0, _reversed(str(job.get("finished_at") or "")), job["job"])
+    if job["state"] in _OVER:
+        return (2, 0, _reversed(str(job.get("finished_at") or "")), naming.natural_key(job["job"]))
     running = job["state"] == "rendering"
-    record = job.get("record") if isinstance(job.get("record"), dict) else {}
-    return (
-        0 if running else 1,
-        "",
-        -int(job.get("priority") or 0),
-        int((record or {}).get("arrival") or 2**53),
-        job["job"],
-    )
+    return (0 if running else 1, *place_in_queue(job))
+
+
+def place_in_queue(job: dict[str, Any]) -> tuple[Any, ...]:
+    """What waiting jobs are sorted by: priority, arrival, and the name of those that no service has seen yet."""
+    record = job.get("record")
+    arrival = record.get("arrival") if isinstance(record, dict) else None
+    return (-int(job.get("priority") or 0), int(arrival or 2**53), naming.natural_key(job["job"]))
 
 
 def _reversed(stamp: str) -> int:
@@ -367,20 +375,3 @@ def _reversed(stamp: str) -> int:
 
 def _last(job: dict[str, Any]) -> str:
     return naming.last_of(str(job["job"]), str(job["sub"]))
-
-
-def _unseen_status(sub: str, name: str) -> dict[str, Any]:
-    named = naming.parse_name(name)
-    return {
-        "id": "",
-        "job": f"{sub}/{named.name}" if sub else named.name,
-        "name": named.name,
-        "sub": sub,
-        "state": "pending",
-        "folder": f"inbox/{sub}" if sub else "inbox",
-        "files": {"job": name, "sidecar": None},
-        "priority": named.priority if named.priority is not None else 50,
-        "priority_from": "filename" if named.priority is not None else "default",
-        "progress": None,
-        "error": None,
-    }

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from watchrender.cli.common import ConfigOption, Exit, UnusedConfigOption, leave, load_config
+from watchrender.cli.common import (
+    ConfigOption,
+    Exit,
+    UnusedConfigOption,
+    config_to_write,
+    is_found,
+    leave,
+    load_config,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,16 +61,24 @@ def demo(
 
 
 def init(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The hot folder to make.")],
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="The configuration file to write.", show_default=False)
+        Path | None,
+        typer.Option(
+            "-c", "--config", help="The configuration file to write; else watchrender.yaml here.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Make a hot folder: its six folders and a configuration file beside them."""
-    from watchrender.config import FILE_NAME, Folders
+    """Make a hot folder: its six folders in DIR, and watchrender.yaml here, where the commands look for it.
+
+    The settings do not lie in DIR: that is the share, and each machine has its own.
+    """
+    from watchrender.config import Folders
 
     root = folder.expanduser().absolute()
-    file = (config or Path(FILE_NAME)).expanduser().absolute()
+    file = config_to_write(context, config)
+    stands = _stands_for(file, root)
     names = Folders()
     try:
         for name in (names.inbox, names.active, names.done, names.failed, names.cancelled, names.status):
@@ -68,15 +86,35 @@ def init(
     except OSError as error:
         leave(Exit.FIX, f"{root} cannot be made: {error.strerror}")
     typer.echo(f"hot folder: {root}")
-    if file.exists():
-        typer.echo(f"{file} is there already and stays as it is; set root: {root} in it")
-        return
     try:
-        file.write_text(_first_config(root), encoding="utf-8")
+        if not stands:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with open(file, "x", encoding="utf-8") as fresh:
+                fresh.write(_first_config(root))
     except OSError as error:
-        leave(Exit.FIX, f"{file} cannot be written: {error.strerror}")
-    typer.echo(f"settings:   {file}")
-    typer.echo("\nNext:\n  watchrender nexrender install\n  watchrender check\n  watchrender run")
+        leave(Exit.FIX, f"{file} cannot be written: {error.strerror}; name another file with -c FILE")
+    typer.echo(f"settings:   {file}{' (there already, and it stays as it is)' if stands else ''}")
+    named = "" if is_found(file) else f" -c {shlex.quote(str(file))}"
+    typer.echo(f"\nNext:\n  watchrender nexrender install\n  watchrender check{named}\n  watchrender run{named}")
+
+
+def _stands_for(file: Path, root: Path) -> bool:
+    """Is this file there, for this root? Ends with exit 2 where it is another's: two hot folders need two files."""
+    from watchrender.config import ConfigError, decode, load
+
+    if not file.exists():
+        return False
+    try:
+        text, faults = decode(file.read_bytes(), str(file))
+        theirs = None if faults else load(text, str(file), {}).root
+    except (OSError, ConfigError):
+        theirs = None
+    if theirs is None or os.path.realpath(theirs) != os.path.realpath(root):
+        said = "`watchrender check` says what is wrong with it" if theirs is None else f"it is for {theirs}"
+        leave(
+            Exit.FIX, f"{file} is there already, and {said}; set root: {root} in it, or name another file with -c FILE"
+        )
+    return True
 
 
 def _first_config(root: Path) -> str:
