@@ -9,7 +9,7 @@ from pathlib import Path
 HOME = Path(__file__).parent.parent
 PACKAGE = HOME / "watchrender"
 #: Floors as the page calls them, from the top; `logs` and `disk` are the lowest of the edges.
-FLOORS = ("mouth", "mouth", "life", "views", "flow", "step", "step", "edge", "edge", "base", "base")
+FLOORS = ("mouth", "mouth", "life", "life", "views", "flow", "step", "step", "edge", "edge", "base", "base")
 
 
 def rooms() -> dict[str, str]:

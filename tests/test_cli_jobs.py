@@ -90,7 +90,7 @@ def test_what_needs_a_live_service_says_so(lived: Lived) -> None:
         (("retry",), 2, "name a job"),
         (("retry", "--failed", "--since", "10 mins"), 2, "--since"),
         (("submit", "nothing.json"), 2, "is not there"),
-        (("submit", "--sub", "../x", "watchrender.yaml"), 2, "plain sub-folder"),
+        (("submit", "--sub", "../x", "watchrender.yaml"), 2, "is no sub-folder of the inbox"),
         (("logs", "spot"), 1, "no log yet"),
     ],
 )

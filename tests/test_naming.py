@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from watchrender.core.naming import (
@@ -20,11 +21,16 @@ from watchrender.core.naming import (
     control,
     fit,
     fold,
+    job_pattern,
     natural_key,
+    not_for_a_job,
+    not_for_a_sub,
     not_for_windows,
     parse_name,
     sidecar_owner,
+    stem_candidates,
     stem_of,
+    sub_pattern,
     target_matches,
 )
 
@@ -244,6 +250,20 @@ def test_candidates_for_a_taken_name_count_from_two() -> None:
     assert list(itertools.islice(candidates("spot"), 4)) == ["spot", "spot~2", "spot~3", "spot~4"]
 
 
+@pytest.mark.parametrize(
+    ("stem", "second"),
+    [
+        ("spot", "spot~2"), ("p80_spot", "p80_spot~2"), ("spot.p80", "spot~2.p80"), ("spot@urgent", "spot~2@urgent"),
+        ("0.p90", "0~2.p90"), ("p1_spot", "p1_spot~2"), ("spot.json", "spot.json~2"),
+    ],
+)  # fmt: skip
+def test_a_second_file_of_a_name_keeps_its_mark(stem: str, second: str) -> None:
+    first, found = itertools.islice(stem_candidates(stem), 2)
+
+    assert (first, found) == (stem, second)
+    assert parse_name(f"{found}.json").priority == parse_name(f"{stem}.json").priority
+
+
 # -- control files ----------------------------------------------------------------------------------------------
 
 
@@ -358,3 +378,82 @@ def test_names_that_windows_cannot_hold_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", ["spot.aep", "console", "com10", "a b", ".hidden", "é", "a.b.c", "communication"])
 def test_names_that_windows_can_hold_pass(name: str) -> None:
     assert not_for_windows(name) is None
+
+
+# -- what a program may call its job -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["spot", "p80_spot", "x.tmp", "x.hold", "a name", "Ü", "-rf", "con2", "\u3000"])
+def test_a_program_may_call_a_job_so(name: str) -> None:
+    assert not_for_a_job(name) is None
+    assert re.fullmatch(job_pattern(), name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".x", "~x", "x.status", "X.Status", "con", "NUL.x", "com1", "a.", "a ", "a:b", "a/b", "a\\b", "a\n", ".."],
+)
+def test_a_program_may_not_call_a_job_so(name: str) -> None:
+    assert not_for_a_job(name)
+    assert not re.fullmatch(job_pattern(), name)
+
+
+def test_what_the_configuration_leaves_alone_is_no_name_either() -> None:
+    assert not_for_a_job("test_1", ("test_*",))
+    assert not_for_a_sub("a/test_1", ("test_*",))
+
+
+@pytest.mark.parametrize(
+    "sub", ["", "clientA", "a/b", "x.log", "x.p90", "WHY.txt", " a", "x" * 240, "é" * 120, "漢" * 80]
+)
+def test_a_program_may_name_a_sub_folder_so(sub: str) -> None:
+    assert not_for_a_sub(sub) is None
+    assert re.fullmatch(sub_pattern(), sub)
+
+
+@pytest.mark.parametrize(
+    "sub",
+    [
+        "/", "/a", "a/", "a//b", ".", "..", "a/../b", " ", "a /b", "a./b", ".hidden", "a/~b", "x.tmp", "a/thumbs.db/c",
+        "$RECYCLE.BIN", "lost+found", "_PAUSE", "a/_stop", "_drain.txt", "x.hold", "x.Cancel.txt/b", "con/a", "a:b",
+        "x" * 241, "é" * 121, "漢" * 81, "😀" * 61,
+    ],
+)  # fmt: skip
+def test_a_program_may_not_name_a_sub_folder_so(sub: str) -> None:
+    assert not_for_a_sub(sub)
+    assert not re.fullmatch(sub_pattern(), sub)
+
+
+_PIECES = st.one_of(
+    st.sampled_from(
+        [
+            "/",
+            ".",
+            "..",
+            "~",
+            " ",
+            "a",
+            "Ab",
+            "_pause",
+            ".txt",
+            ".hold",
+            ".status",
+            ".tmp",
+            "con",
+            "COM",
+            "1",
+            "$",
+            "é",
+            "漢",
+        ]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=3),
+)
+
+
+@given(st.lists(_PIECES, max_size=6).map("".join))
+def test_the_expressions_say_what_the_words_say(text: str) -> None:
+    assume(not set(text) & {"ſ", "ı", "İ", "\u212a"} and "\n" not in text)  # letters that are others in another case
+
+    assert bool(re.fullmatch(job_pattern(), text)) == (not_for_a_job(text) is None)
+    assert bool(re.fullmatch(sub_pattern(), text)) == (not_for_a_sub(text) is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,27 @@ class Drops:
     """The front door for programs."""
 
     def __init__(
-        self, *, folders: Folders, ledger: Ledger, intake: Callable[[], Intake], dropped: Callable[[], None]
+        self,
+        *,
+        folders: Folders,
+        ledger: Ledger,
+        intake: Callable[[], Intake],
+        dropped: Callable[[], None],
+        ignore: tuple[str, ...] = (),
     ) -> None:
         self._folders = folders
         self._ledger = ledger
         self._intake = intake
         self._dropped = dropped
+        self._ignore = ignore  # watch.ignore
         self._one_at_a_time = threading.Lock()  # the same key twice at once is one job
 
     def drop(
         self, name: str, sub: str, document: dict[str, Any], settings: dict[str, Any] | None, key: str | None
     ) -> str:
         """Write a job into the inbox. Returns its id. Raises ValueError with words."""
-        _check(name, sub)
+        if fault := naming.not_for_a_sub(sub, self._ignore) or naming.not_for_a_job(name, self._ignore):
+            raise ValueError(fault)
         with self._one_at_a_time:
             known = dict(self._ledger.facts().get("idempotency", {}))
             job_id = known.get(key) if key is not None else None
@@ -55,10 +63,11 @@ class Drops:
         return job.id
 
     def _announce(self, name: str, sub: str) -> Job:
+        intake = self._intake()
+        intake.expect_sub(sub)
         inbox = self._folders.inbox_folder(sub)
         disk.mkdirs(inbox)
-        free = next(found for found in naming.candidates(name) if _is_free(inbox, found))
-        return self._intake().announce(sub, f"{free}.json")
+        return intake.announce(sub, next(f"{stem}.json" for stem in _stems(inbox, sub, name, intake)))
 
     def _came(self, job: Job) -> bool:
         """Was the file of a job that was announced ever written? A full disk, or the end of the service, may have come
@@ -81,15 +90,13 @@ class Drops:
             raise
 
 
+def _stems(inbox: Path, sub: str, name: str, intake: Intake) -> Iterator[str]:
+    """What the file may be called. Where the name itself is free the key is found as for any drop; else the number that
+    is added has to be free as a key too: a key `spot~2~2` would be nobody's idea of the second `spot`."""
+    for number, stem in enumerate(naming.stem_candidates(name)):
+        if _is_free(inbox, stem) and (number == 0 or intake.is_free_key(sub, f"{stem}.json")):
+            yield stem
+
+
 def _is_free(inbox: Path, name: str) -> bool:
     return not any(os.path.lexists(inbox / f"{name}{end}") for end in (".json", ".yaml", ".yml"))
-
-
-def _check(name: str, sub: str) -> None:
-    for part in (name, *(sub.split("/") if sub else ())):
-        if part in (".", "..") or set(part) & set("/\\\0") or not part.strip() or len(os.fsencode(part)) > 200:
-            raise ValueError(f"{part!r} cannot be a file name")
-        if naming.is_ignored(part, is_dir=False):
-            raise ValueError(f"{part!r} is a name that watchrender leaves alone")
-        if why := naming.not_for_windows(part):
-            raise ValueError(f"{part!r} is no name for a job: {why}")

@@ -177,7 +177,13 @@ class Parts:
             work_dir=self.places.work_dir,
         )
         self.reports.clock_ahead = lambda: folders.clock_ahead
-        self.drops = Drops(folders=folders, ledger=ledger, intake=lambda: self.intake, dropped=self._look)
+        self.drops = Drops(
+            folders=folders,
+            ledger=ledger,
+            intake=lambda: self.intake,
+            dropped=self._look,
+            ignore=config.watch.ignore,
+        )
         self.status_writer = StatusWriter(
             folders.status,
             queue_document=self.reports.queue_document,

@@ -42,10 +42,12 @@ def submit(
     config: ConfigOption = None,
 ) -> None:
     """Drop jobs into the inbox."""
+    from watchrender.core import naming
+
     reach = _reach(context, config)
     sub = sub.strip("/").replace("\\", "/")
-    if any(part in ("", ".", "..") for part in sub.split("/")) and sub:
-        leave(Exit.FIX, f"--sub {sub}: write a plain sub-folder such as clientA or clientA/show")
+    if fault := naming.not_for_a_sub(sub, reach.config.watch.ignore):
+        leave(Exit.FIX, f"--sub: {fault}")
     files = _in_order(files)
     if wait and reach.beat() is None:
         leave(Exit.NO_SERVICE, "--wait needs a running service, and none answers; start it with `watchrender run`")

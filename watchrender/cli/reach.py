@@ -290,12 +290,21 @@ class Reach:
         if priority is not None:
             stem = f"p{priority:02d}_{naming.parse_name(source.name, is_dir=is_dir).name}"
         name = next(
-            f"{found}{suffix}" for found in naming.candidates(stem) if not os.path.lexists(inbox / f"{found}{suffix}")
+            f"{found}{suffix}"
+            for number, found in enumerate(naming.stem_candidates(stem))
+            if not os.path.lexists(inbox / f"{found}{suffix}") and (number == 0 or self._is_free_key(sub, found))
         )
         hidden = inbox / f".drop-{uuid.uuid4().hex[:8]}.tmp"
         disk.copy_tree(source, hidden) if is_dir else disk.copy(source, hidden)
         disk.rename(hidden, inbox / name)
         return inbox / name
+
+    def _is_free_key(self, sub: str, stem: str) -> bool:
+        """Would a file of this name get the key that it asks for, as far as the folders tell?"""
+        name = naming.fit(naming.parse_name(stem, is_dir=True).name)
+        said = read_status(self.folders.status / sub / f"{name}{STATUS_SUFFIX}")
+        is_live = said is not None and said.get("state") not in _OVER
+        return not is_live and not self.folders.taken(sub, name)
 
     def status_of_drop(self, path: Path, sub: str, since: float) -> dict[str, Any] | None:
         """The status of the job that a dropped file became."""

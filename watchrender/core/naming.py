@@ -156,6 +156,11 @@ def last_of(key: str, sub: str) -> str:
     return key.removeprefix(f"{sub}/") if sub else key
 
 
+def preview_prefix(last: str, number: int) -> str:
+    """What stands before `thumbnail.jpg` and `contact.jpg` of an output: `spot.`, of the second one `spot.2.`."""
+    return f"{last}." if number == 0 else f"{last}.{number + 1}."
+
+
 def natural_key(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     """A sort key by which `sh2` comes before `sh10`. Total: two different names never compare equal."""
     parts = re.split(r"([0-9]+)", fold(name))
@@ -180,6 +185,14 @@ def candidates(name: str) -> Iterator[str]:
     yield name
     for number in count(2):
         yield f"{name}~{number}"
+
+
+def stem_candidates(stem: str) -> Iterator[str]:
+    """The same for a file's name without its suffix: a mark stays one, as in `spot~2@urgent`."""
+    named = parse_name(stem, is_dir=True)
+    place = len(stem) - len(named.name) if named.mark is MarkKind.PREFIX else 0
+    before, after = stem[:place], stem[place + len(named.name) :]
+    return (f"{before}{found}{after}" for found in candidates(fit(named.name)))
 
 
 def is_candidate(found: str, name: str) -> bool:
@@ -230,13 +243,80 @@ def sidecar_owner(sidecar: str, jobs: Iterable[tuple[str, bool]]) -> str | None:
 
 def not_for_windows(name: str) -> str | None:
     """Why Windows could not hold a file of this name, in words; None if it could."""
-    if found := re.search(r'[<>:"|?*\\/\x00-\x1f]', name):
+    if found := re.search(f"[{_NOT_ON_WINDOWS}]", name):
         return f"it has {found[0]!r} in it"
     if name.endswith((".", " ")):
         return "it ends with a dot or a blank"
-    if re.fullmatch(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", name, re.IGNORECASE | re.DOTALL):
+    if re.fullmatch(rf"({_DEVICES})\s*(\..*)?", name, re.IGNORECASE | re.DOTALL):
         return "Windows keeps that name for a device"
     return None
+
+
+_NOT_ON_WINDOWS = r'<>:"|?*\\/\u0000-\u001f'
+_DEVICES = r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]"
+
+
+# -- what a program may call its job ---------------------------------------------------------------------------
+
+
+def not_for_a_job(name: str, extra_ignore: Sequence[str] = ()) -> str | None:
+    """Why NAME.json in the inbox would be no job, in words; None if it would be one."""
+    if classify(f"{name}.json", is_dir=False, extra_ignore=extra_ignore) is not Kind.JOB:
+        return f"{name!r} is a name that watchrender leaves alone"
+    why = not_for_windows(name)
+    return None if why is None else f"{name!r} is no name for a job: {why}"
+
+
+def not_for_a_sub(sub: str, extra_ignore: Sequence[str] = ()) -> str | None:
+    """Why this can be no sub-folder of the inbox, in words; None if it can, or is the inbox itself."""
+    for part in sub.split("/") if sub else ():
+        if part in ("", ".", ".."):  # `/a`, joined to the inbox, would be a folder of the whole disk
+            return f"{sub!r} is no sub-folder of the inbox; write it like clientA or clientA/show"
+        kind = classify(part, is_dir=True, extra_ignore=extra_ignore)
+        if kind is not Kind.FOLDER:
+            what = "is an order there" if kind is Kind.CONTROL else "is a name that watchrender leaves alone"
+            return f"{part!r} is no sub-folder of the inbox: it {what}"
+        if why := not_for_windows(part):
+            return f"{part!r} is no name for a folder: {why}"
+        if not re.fullmatch("|".join(f"{letters}{{1,{most}}}" for letters, most in _ROOM), part):
+            return f"{part!r} is too long for a folder"
+    return None
+
+
+#: Letters without a slash, and how many of them are 240 bytes at most: an expression counts letters, not bytes.
+_ROOM = ((r"[\u0000-.0-\u007f]", 240), (r"[\u0000-.0-\u07ff]", 120), (r"[\u0000-.0-\uffff]", 80), ("[^/]", 60))
+
+
+def job_pattern() -> str:
+    """What `not_for_a_job` lets pass, as an expression of JSON Schema."""
+    status = _in_any_case(".status")
+    return rf"^(?![.~])(?!.*{status}$)(?!{_device_pattern()}$){_LETTER}*{_LAST_LETTER}$"
+
+
+def sub_pattern() -> str:
+    """What `not_for_a_sub` lets pass, as an expression of JSON Schema."""
+    end = "(?:/|$)"
+    ignored = "|".join(map(_in_any_case, IGNORED))
+    orders = "|".join([*map(_in_any_case, _TOP), *(f"[^/]+{_in_any_case(ending)}" for ending in _TARGETED)])
+    refused = rf"(?:{ignored}|(?:{orders})(?:{_in_any_case('.txt')})?|{_device_pattern()})"
+    room = "|".join(f"{letters}{{1,{most}}}{end}" for letters, most in _ROOM)
+    part = rf"(?!{refused}{end})(?={room}){_LETTER}*{_LAST_LETTER}"
+    return rf"^(?:{part}(?:/{part})*)?$"
+
+
+_LETTER, _LAST_LETTER = rf"[^{_NOT_ON_WINDOWS}]", rf"[^{_NOT_ON_WINDOWS}. ]"
+
+
+def _device_pattern() -> str:
+    devices = "|".join(map(_in_any_case, ("con", "prn", "aux", "nul", "conin$", "conout$")))
+    ports = "|".join(f"{_in_any_case(port)}[0-9¹²³]" for port in ("com", "lpt"))
+    return rf"(?:{devices}|{ports})\s*(?:\.[^/]*)?"
+
+
+def _in_any_case(pattern: str) -> str:
+    """A name or pattern as an expression that needs no flag for upper and lower case."""
+    signs = {"*": "[^/]*", ".": r"\.", "$": r"\$", "+": r"\+"}
+    return "".join(f"[{sign}{sign.upper()}]" if sign.isalpha() else signs.get(sign, sign) for sign in pattern)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Collection
 from typing import Any
 
 from loguru import logger
@@ -23,6 +25,8 @@ from watchrender.spool.watcher import Look
 
 #: So many are looked at before what follows is recorded.
 TOGETHER = 200
+#: A sub-folder that was announced and has not been seen for so long was never made.
+EXPECTED_SECONDS = 60.0
 
 
 class Arrivals:
@@ -52,7 +56,9 @@ class Arrivals:
         self._ignore = ignore
         self._arrival = ledger.arrival
         self._done_names: dict[str, tuple[int, set[str]]] = {}  # sub → mtime and folded names of done/<sub>
-        self.subs: set[str] = set(ledger.facts().get("subs", ()))
+        self.subs: frozenset[str] = frozenset(ledger.facts().get("subs", ()))
+        self._expected: dict[str, float] = {}  # those that are about to be made, and since when
+        self._naming = threading.Lock()  # of sub-folders: by the scan, and by POST /jobs on a thread of its own
         self.first = True  # the first turn of this life: what is found then was there before
         self.unseen_subs = False  # a sub-folder has just been found: what is in it comes with the next scan
         self.told_of: set[str] = set()  # by events, before this turn
@@ -150,10 +156,34 @@ class Arrivals:
     def become_sub(self, entry: Entry) -> None:
         entry.role = Role.SUB
         self._watch.rest(entry)
-        self.subs.add(entry.place)
+        self.know_sub(entry.place)
         self.unseen_subs = True
-        self._ledger.know(subs=sorted(self.subs))
         self._watch.soon(self._clock())
+
+    def know_sub(self, place: str) -> None:
+        """This is a sub-folder, for good."""
+        with self._naming:
+            if place not in self.subs:
+                self.subs = self.subs | {place}  # others read it meanwhile: a set is never changed, there is a new one
+                self._ledger.know(subs=sorted(self.subs))
+
+    def expect_sub(self, place: str) -> None:
+        """It is about to be made. A listing that began before does not have it, which says nothing."""
+        with self._naming:
+            self._expected = {**self._expected, place: self._clock()}
+        self.know_sub(place)
+
+    def forget_subs(self, there: Collection[str]) -> None:
+        """All that are not there."""
+        with self._naming:
+            now = self._clock()
+            self._expected = {
+                place: at for place, at in self._expected.items() if place not in there and now - at < EXPECTED_SECONDS
+            }
+            gone = self.subs - set(there) - self._expected.keys()
+            if gone:
+                self.subs = self.subs - gone
+                self._ledger.know(subs=sorted(self.subs))
 
     def meet_job(self, entry: Entry, form: Form, found: Look) -> Job:
         """A new job, an old one under a new name, or one that the record already knows."""
@@ -264,14 +294,17 @@ class Arrivals:
     def _free_name(self, entry: Entry) -> str:
         """The key's last part: free among jobs not over, in done/, and not a sub-folder's name."""
         base = naming.fit(naming.parse_name(entry.name, is_dir=entry.is_dir).name)
-        done = self._names_in_done(entry.sub)
-        for name in naming.candidates(base):
-            key = f"{entry.sub}/{name}" if entry.sub else name
-            if self._ledger.live_by_key(key) is not None or naming.fold(name) in done:
-                continue
-            if not self._is_a_sub(key) and not self._folders.taken(entry.sub, name):
-                return name
-        raise AssertionError("candidates never end")
+        return next(name for name in naming.candidates(base) if self._is_free(entry.sub, name))
+
+    def is_free_key(self, sub: str, name: str) -> bool:
+        """Would a file of this name get the key that it asks for?"""
+        return self._is_free(sub, naming.fit(naming.parse_name(name).name))
+
+    def _is_free(self, sub: str, name: str) -> bool:
+        key = f"{sub}/{name}" if sub else name
+        if self._ledger.live_by_key(key) is not None or naming.fold(name) in self._names_in_done(sub):
+            return False
+        return not self._is_a_sub(key) and not self._folders.taken(sub, name)
 
     def _names_in_done(self, sub: str) -> set[str]:
         """The names in done/<sub> as they are compared. Read again when the folder's time moved."""

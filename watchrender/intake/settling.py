@@ -159,6 +159,8 @@ class Settling:
     def _settle_folder(self, entry: Entry, now: float) -> Step | None:
         """A folder not seen before: when its whole tree has been quiet, it is a bundle, a returned job or a
         sub-folder, for good."""
+        if entry.place in self._arrivals.subs:
+            return lambda: self._arrivals.become_sub(entry)  # POST /jobs has just made it one
         try:
             tree = self._watch.sighting(entry, now)
         except PermissionError as error:
@@ -189,7 +191,7 @@ class Settling:
             return lambda: self._arrivals.meet_bundle(entry, now)
         if returned.is_ours(path, shape.status_files):
             self._watch.ignore(entry, letters.EMPTY_RETURN)
-        elif (other := self._clash(entry)) is not None:
+        elif (other := self.clash(entry.place)) is not None:
             self._ignored[entry.place] = f"{other} has this name already; give the folder another one"
             self._beside.write(entry, letters.folder_named_like(entry.name, other))
             self.clashes[entry] = now
@@ -203,14 +205,14 @@ class Settling:
         if self.clashes.pop(entry, None) is not None:
             self._beside.remove(entry)
 
-    def _clash(self, entry: Entry) -> str | None:
+    def clash(self, place: str) -> str | None:
         """The job that a sub-folder of this name would share its folders with."""
-        job = self._ledger.live_by_key(entry.place)
+        job = self._ledger.live_by_key(place)
         if job is not None:
             return f"the job {job.key}"
         for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
-            if returned.is_ours(top / entry.place):
-                return f"the job in {self._folders.relative(top / entry.place)}"
+            if returned.is_ours(top / place):
+                return f"the job in {self._folders.relative(top / place)}"
         return None
 
     def _take_back(self, entry: Entry, back: returned.Returned) -> None:

@@ -113,6 +113,19 @@ class Intake:
         """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
         return self._arrivals.announce(sub, name)
 
+    def is_free_key(self, sub: str, name: str) -> bool:
+        """Would a file of this name get the key that it asks for?"""
+        return self._arrivals.is_free_key(sub, name)
+
+    def expect_sub(self, sub: str) -> None:
+        """A file is about to be written into this sub-folder: it is one from now on, and no bundle, even where the
+        first thing in it is a `job.json`. Raises ValueError where a job has its name."""
+        parts = sub.split("/") if sub else []
+        for place in ("/".join(parts[: number + 1]) for number in range(len(parts))):
+            if (other := self._settling.clash(place)) is not None:
+                raise ValueError(f"{other} has the name {place!r} already; take another sub-folder")
+            self._arrivals.expect_sub(place)
+
     def hurry(self) -> None:
         """The service ends: a turn that shows no sign of life is not waited for. May be called by a signal handler."""
         self._aside.hurry()
@@ -134,7 +147,7 @@ class Intake:
         """At start: what the record says lies in the inbox. Its files are looked for like any others."""
         for job in self._ledger.live():
             parts = job.sub.split("/") if job.sub else []
-            self._arrivals.subs.update("/".join(parts[: depth + 1]) for depth in range(len(parts)))
+            self._arrivals.subs |= {"/".join(parts[: depth + 1]) for depth in range(len(parts))}
             if not job.begun:
                 self._arrivals.expect(job)
                 self._sidecars.know_again(job)
@@ -292,10 +305,8 @@ class Intake:
         return sorted(fresh, key=lambda entry: (naming.natural_key(entry.sub), naming.natural_key(entry.name)))
 
     def _subs_gone(self, listing: Listing) -> None:
-        gone = [sub for sub in self._arrivals.subs if sub not in listing.subs]
-        if gone and not self._arrivals.first:
-            self._arrivals.subs.difference_update(gone)
-            self._ledger.know(subs=sorted(self._arrivals.subs))
+        if not self._arrivals.first:
+            self._arrivals.forget_subs(listing.subs.keys())
         for sub in [sub for sub, why in self.ignored.items() if why == letters.UNREADABLE_FOLDER]:
             if sub not in listing.refused:
                 del self.ignored[sub]
