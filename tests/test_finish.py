@@ -17,7 +17,8 @@ from tests.line import FILM, Line, serving, until
 from watchrender import disk, finish, worker
 from watchrender.core.job import Job
 from watchrender.core.settings import fill_in
-from watchrender.finish import deliver_elsewhere
+from watchrender.finish import deliver_elsewhere, make_previews
+from watchrender.render.outputs import find
 
 
 @pytest.fixture
@@ -289,6 +290,62 @@ def test_previews_lie_beside_the_film(line: Line) -> None:
         line.wait("spot", "completed", 30)
 
     assert {"spot/spot.contact.jpg", "spot/spot.thumbnail.jpg"} <= set(line.files("done"))
+
+
+def test_every_film_has_its_previews_from_the_moment_its_folder_is_there(line: Line) -> None:
+    pytest.importorskip("av")
+    line.change(delivery={"previews": "auto"})
+    encodes = [
+        {"module": "@nexrender/action-encode", "preset": "mp4", "output": name} for name in ("small.mp4", "tiny.mp4")
+    ]
+    line.drop("spot.json", line.job() | {"actions": {"postrender": encodes}})
+    done = line.root / "done" / "spot"
+
+    with serving(line):
+        until(done.is_dir, 60)
+        at_first = {path.name for path in done.iterdir()}
+        status = line.wait("spot", "completed", 60)
+
+    assert [output["path"] for output in status["outputs"]] == ["spot.mp4", "small.mp4", "tiny.mp4"]
+    wanted = {f"{name}.{kind}.jpg" for name in ("spot", "spot.2", "spot.3") for kind in ("thumbnail", "contact")}
+    assert {name for name in at_first if name.endswith(".jpg")} == wanted
+    assert {path.name for path in done.iterdir()} == at_first
+    assert all((done / name).read_bytes().startswith(b"\xff\xd8") for name in wanted)
+
+
+def test_a_sequence_beside_a_film_has_previews_too_and_notes_have_none(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    image = pytest.importorskip("PIL.Image")
+    shutil.copy(FILM, tmp_path / "spot.mp4")
+    (tmp_path / "spot.xmp").write_text("a note", encoding="utf-8")
+    (tmp_path / "matte").mkdir()
+    for number in range(6):
+        image.new("RGB", (64, 48), (number * 30, 90, 90)).save(tmp_path / "matte" / f"matte_{number:05}.png")
+    found = find(tmp_path, "spot", False, ext="mp4")
+    (tmp_path / "thumbnail.jpg").write_text("somebody's", encoding="utf-8")
+
+    make_previews(job(), list(found), tmp_path)
+
+    names = [output.path.name for output in found]
+    place = names.index("matte_[00000-00005].png") + 1
+    assert names[0] == "spot.mp4" and place > 1
+    assert {path.name for path in tmp_path.glob("*.jpg")} == {
+        "thumbnail.jpg", "spot.thumbnail.jpg", "spot.contact.jpg", f"spot.{place}.thumbnail.jpg",
+        f"spot.{place}.contact.jpg",
+    }  # fmt: skip
+    assert (tmp_path / "thumbnail.jpg").read_text(encoding="utf-8") == "somebody's"
+
+
+def test_the_time_for_previews_is_that_of_all_films_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    clock = iter(range(0, 1000, 25))
+    monkeypatch.setattr(finish.probe, "previews", lambda _source, _folder, left, **_: asked.append(left))
+    for name in ("spot.mp4", "a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+
+    make_previews(job(), list(find(tmp_path, "spot", False)), tmp_path, clock=lambda: float(next(clock)))
+
+    assert asked == [35.0, 10.0]
 
 
 # -- by itself -------------------------------------------------------------------------------------------------------

@@ -406,7 +406,8 @@ def test_a_still_gets_a_thumbnail_alone_and_transparency_is_black(tmp_path: Path
     assert [path.name for path in written] == ["thumbnail.jpg"]
     with Image.open(written[0]) as image:
         assert max(image.getpixel((5, 5))) < 10
-    with Image.open(previews(deep, tmp_path)[0]) as image:
+    (tmp_path / "other").mkdir()
+    with Image.open(previews(deep, tmp_path / "other")[0]) as image:
         assert image.getpixel((5, 5))[0] == pytest.approx(128, abs=3)
 
 
@@ -439,6 +440,15 @@ def test_a_preview_is_written_under_its_name_only_and_only_if_it_is_one(
 
     assert previews(films / "prores.mov", folder) == []
     assert list(folder.iterdir()) == []
+
+
+def test_a_preview_takes_no_name_that_is_taken(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "spot.2.thumbnail.jpg").write_text("somebody's output")
+
+    written = previews(films / "prores.mov", tmp_path, prefix="spot.2.")
+
+    assert written == [tmp_path / "spot.2.contact.jpg"]
+    assert (tmp_path / "spot.2.thumbnail.jpg").read_text() == "somebody's output"
 
 
 # --- containers that tell their size ----------------------------------------------------------------------------------

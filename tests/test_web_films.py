@@ -76,6 +76,16 @@ def test_a_frame_of_a_sequence_is_found_by_its_number(folders: Folders) -> None:
         films.output_path(folders, job, 0, 20)
 
 
+def test_previews_are_found_by_the_place_of_their_film(folders: Folders) -> None:
+    job = _job("spot.mp4", "/elsewhere/small.mp4")
+
+    names = [
+        films.preview_path(folders, job, kind, number).name for number in (0, 1) for kind in ("thumbnail", "contact")
+    ]
+
+    assert names == ["spot.thumbnail.jpg", "spot.contact.jpg", "spot.2.thumbnail.jpg", "spot.2.contact.jpg"]
+
+
 def test_a_film_that_was_delivered_elsewhere_is_given_out_and_nothing_else_from_there(
     folders: Folders, tmp_path: Path
 ) -> None:

@@ -39,6 +39,8 @@ from watchrender.spool.statusfile import to_json
 
 #: A target elsewhere that refuses for this long keeps nobody waiting: the film stays in done/, and says so.
 ELSEWHERE_SECONDS = 60.0
+#: For the previews of all films of a job together.
+PREVIEW_SECONDS = 60.0
 
 
 class Elsewhere(Busy):
@@ -247,21 +249,11 @@ class Finisher:
             entry = outputs.describe(output, beside=folder, sha256=digest)
             to = next((found["shown"] for found in elsewhere if found["from"] == entry["path"]), None)
             described.append(entry | ({"path": to} if to is not None else {}))
-        if self.config.delivery.previews == "auto" and delivery.moved:
-            self._previews(job, delivery.moved[0], folder)
+        if self.config.delivery.previews == "auto":
+            make_previews(job, delivery.moved, folder, clock=self.clock)
         delivery.elsewhere = elsewhere
         delivery.described = described
         return None
-
-    def _previews(self, job: Job, output: Output, folder: Path) -> None:
-        try:
-            source: Any = list(output.files()) if output.kind is Kind.SEQUENCE else output.path
-            for made in probe.previews(source, folder):
-                target = folder / f"{job.name}.{made.name}"
-                if not os.path.lexists(target):
-                    disk.rename(made, target)
-        except OSError as error:
-            logger.warning("no previews of {}: {}", job.key, str(error))
 
     def _elsewhere(self, job: Job, delivery: Delivery, folder: Path) -> tuple[dict[str, Any], ...] | Failure:
         """Where films go besides done/: the settings' `output:`, else what the job itself asks for, weakest last."""
@@ -489,6 +481,25 @@ def keep_here(
         deliveries=tuple(found for found in known if found.get("shown") not in here),
         warnings=(said,) if here else (),
     )
+
+
+def make_previews(
+    job: Job, outputs: list[Output], folder: Path, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """A thumbnail and a contact sheet of each film and each sequence, as far as the time for all of them goes."""
+    began = clock()
+    for number, output in enumerate(outputs):
+        if number and not probe.may_have_pictures(output.last_file):
+            continue
+        left = PREVIEW_SECONDS - (clock() - began)
+        if left < 1:
+            logger.warning("{}: no time for previews of {}", job.key, output.path.name)
+            return
+        source: Any = list(output.files()) if output.kind is Kind.SEQUENCE else output.path
+        try:
+            probe.previews(source, folder, left, prefix=naming.preview_prefix(job.name, number))
+        except OSError as error:
+            logger.warning("no previews of {}: {}", output.path.name, str(error))
 
 
 def _has_arrived(folder: Path, delivery: dict[str, Any]) -> bool:

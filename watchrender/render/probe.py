@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import psutil
 
 from watchrender import disk
+from watchrender.render import probe_child
 
 MEMORY = 4 << 30  # bytes; a frame of 8K in 16 bits takes 265 MB, and a decoder holds several
 ANSWER_LIMIT = 16 << 20
@@ -79,10 +80,12 @@ def previews(
     folder: Path,
     timeout: float = 60.0,
     *,
+    prefix: str = "",
     memory: int = MEMORY,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Path]:
-    """Write `thumbnail.jpg` and `contact.jpg` of a film, or of the frames of a sequence, into `folder`.
+    """Write `thumbnail.jpg` and `contact.jpg` of a film, or of the frames of a sequence, into `folder`, with `prefix`
+    before their names. A file that is there under such a name stays: it may be somebody's output.
 
     What cannot be made in `timeout` seconds is left out; no PyAV or Pillow, or no picture in it: an empty list.
     """
@@ -91,7 +94,13 @@ def previews(
         return []
     request = {"do": "previews", "paths": [os.path.abspath(path) for path in paths], "labels": _labels(paths)}
     answers, _ = _ask(request, timeout, memory, should_stop)
-    return [written for answer in answers for written in _written(answer, folder)]
+    return [written for answer in answers for written in _written(answer, folder, prefix)]
+
+
+def may_have_pictures(path: Path) -> bool:
+    """By its name: is it a film or an image?"""
+    suffix = path.suffix.lower()
+    return suffix in probe_child.IMAGES or suffix in probe_child.FILMS - probe_child.SOUNDS
 
 
 def _evenly(paths: Sequence[Path]) -> list[Path]:
@@ -104,15 +113,15 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return [path.stem[len(path.stem.rstrip("0123456789")) :] or path.stem[-20:] for path in paths]
 
 
-def _written(answer: dict[str, Any], folder: Path) -> Iterator[Path]:
+def _written(answer: dict[str, Any], folder: Path, prefix: str) -> Iterator[Path]:
     if answer.get("name") not in ("thumbnail.jpg", "contact.jpg") or not isinstance(answer.get("data"), str):
         return
     try:
         picture = base64.b64decode(answer["data"], validate=True)
     except binascii.Error:
         return
-    if picture.startswith(b"\xff\xd8"):
-        path = folder / str(answer["name"])
+    path = folder / f"{prefix}{answer['name']}"
+    if picture.startswith(b"\xff\xd8") and not os.path.lexists(path):
         disk.write(path, picture, durable=False)
         yield path
 

@@ -25,6 +25,7 @@ def _suffixes(words: str) -> frozenset[str]:
 
 #: What is opened as a film; one that does not open is a broken film.
 FILMS = _suffixes("mov mp4 m4v avi mkv webm mxf wmv asf mpg mpeg ts m2ts flv gif wav aif aiff mp3 m4a aac ogg flac")
+SOUNDS = _suffixes("wav aif aiff mp3 m4a aac ogg flac")
 IMAGES = _suffixes("png jpg jpeg tif tiff tga exr psd dpx cin bmp hdr sgi pcx webp jp2")
 #: Only formats that carry their pictures themselves: a playlist could name any file or address.
 FORMATS = (

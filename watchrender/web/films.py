@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from watchrender.core import naming
 from watchrender.core.job import Job
 from watchrender.spool.folders import Folders
 from watchrender.web.answers import Problem
@@ -81,11 +82,11 @@ def output_path(folders: Folders, job: Job, number: int, frame: int | None) -> P
     return _inside(folders, job, text)
 
 
-def preview_path(folders: Folders, job: Job, kind: str) -> Path:
-    """Where the thumbnail or the contact sheet of a job lies."""
+def preview_path(folders: Folders, job: Job, kind: str, number: int) -> Path:
+    """Where the thumbnail or the contact sheet of a job's output lies."""
     if not job.folder:
         raise Gone(kind)
-    return _inside(folders, job, f"{job.name}.{kind}.jpg")
+    return _inside(folders, job, f"{naming.preview_prefix(job.name, number)}{kind}.jpg")
 
 
 def _frame_name(sequence: re.Match[str], frame: int | None) -> str:

@@ -151,11 +151,17 @@ async def output(site: Site, request: Request) -> ASGIApp:
     """A film, or one frame of an image sequence."""
     parameters = Parameters(request, ("frame",))
     frame = parameters.number("frame", 0, 10**9)
-    number = request.path_params["n"]
     found = await site.job(request.path_params["id"])
+    number = _number(request)
+    return await _film(site, request, found, lambda: films.output_path(site.folders, found, number, frame))
+
+
+def _number(request: Request) -> int:
+    """Which output is meant; without a word the first one."""
+    number = request.path_params.get("n", "0")
     if not re.fullmatch(r"[0-9]{1,6}", number):
         raise Problem(404, "outputs are numbered from 0")
-    return await _film(site, request, found, lambda: films.output_path(site.folders, found, int(number), frame))
+    return int(number)
 
 
 async def thumbnail(site: Site, request: Request) -> ASGIApp:
@@ -169,13 +175,14 @@ async def contact(site: Site, request: Request) -> ASGIApp:
 async def _preview(site: Site, request: Request, kind: str) -> ASGIApp:
     Parameters(request, ())
     found = await site.job(request.path_params["id"])
+    number = _number(request)
     try:
-        return await _film(site, request, found, lambda: films.preview_path(site.folders, found, kind))
+        return await _film(site, request, found, lambda: films.preview_path(site.folders, found, kind, number))
     except Problem as problem:
         if problem.status != 410:
             raise
         # Not every film gets one, so nothing was promised that is gone now.
-        raise Problem(404, f"there is no {kind} of {found.key}") from None
+        raise Problem(404, f"there is no {kind} of output {number} of {found.key}") from None
 
 
 async def _film(site: Site, request: Request, found: Job, where: Callable[[], Path]) -> ASGIApp:
