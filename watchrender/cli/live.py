@@ -79,29 +79,117 @@ class View:
 
 
 def follow(client: Any, *, until: Callable[[View], bool] = lambda _view: False) -> None:
-    """Show the service until it goes (exit 3) or the reader has seen enough."""
-    import httpx2
+    """Show the service until it goes (exit 3) or the reader has seen enough. On a terminal the view is drawn again and
+    again; into a pipe or a file it goes once, and then a line for each change."""
     from rich.console import Console
-    from rich.live import Live
 
     console = Console()
     view = View()
-    shown = 0.0
+    drawn: _Screen | _Lines = _Screen(console) if console.is_terminal else _Lines(console)
+    with drawn:
+        for message in _heard(client):
+            view.take(message)
+            drawn.show(view, message)
+            if until(view):
+                return
+    leave(Exit.NO_SERVICE, "the service has gone; `watchrender list` reads the folder")
+
+
+def once(client: Any) -> dict[str, Any]:
+    """The service as it is now, for programs. Ends with 3 where nobody tells."""
+    view = View()
+    for message in _heard(client):
+        view.take(message)
+        if view.service:
+            return {
+                "service": view.service,
+                "rendering": view.in_state("rendering"),
+                "queue": view.queue(),
+                "over": view.over(),
+            }
+    leave(Exit.NO_SERVICE, "the service has gone; `watchrender list` reads the folder")
+
+
+def _heard(client: Any) -> Iterator[dict[str, Any]]:
+    """The messages of the stream, until it ends or breaks."""
+    import httpx2
+
     try:
-        with (
-            client.stream("GET", "/events", timeout=httpx2.Timeout(10.0, read=45.0)) as answer,
-            Live(console=console, refresh_per_second=4, screen=console.is_terminal) as live,
-        ):
-            for message in messages(answer.iter_lines()):
-                view.take(message)
-                if time.monotonic() - shown > 0.2 or message.get("type") != "progress":
-                    shown = time.monotonic()
-                    live.update(picture(view, console.height if console.is_terminal else None))
-                if until(view):
-                    return
+        with client.stream("GET", "/events", timeout=httpx2.Timeout(10.0, read=45.0)) as answer:
+            yield from messages(answer.iter_lines())
     except (httpx2.HTTPError, OSError):
         pass
-    leave(Exit.NO_SERVICE, "the service has gone; `watchrender list` reads the folder")
+
+
+class _Screen:
+    """A terminal: the whole of it is the view."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.live import Live
+
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, screen=True)
+        self._shown = 0.0
+
+    def __enter__(self) -> None:
+        self._live.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._live.__exit__(*error)
+
+    def show(self, view: View, message: dict[str, Any]) -> None:
+        if time.monotonic() - self._shown > 0.2 or message.get("type") != "progress":
+            self._shown = time.monotonic()
+            self._live.update(picture(view, self._console.height))
+
+
+class _Lines:
+    """A pipe or a file: the view once, then what changes, a line each."""
+
+    def __init__(self, console: Any) -> None:
+        self._console = console
+        self._states: dict[str, str] = {}
+        self._service = ""
+        self._begun = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_error: Any) -> None:
+        pass
+
+    def show(self, view: View, message: dict[str, Any]) -> None:
+        if not self._begun and view.service:
+            self._begun = True
+            self._console.print(picture(view))
+            self._states, self._service = _states(view), _service_words(view.service)
+            return
+        for words in self._changes(view):
+            self._console.print(_plain(f"{_clock(message.get('at'))}  {words}"), soft_wrap=True)
+
+    def _changes(self, view: View) -> Iterator[str]:
+        states, service = _states(view), _service_words(view.service)
+        if service != self._service:
+            yield f"the service: {service}"
+        for job_id, state in states.items():
+            if self._states.get(job_id) != state:
+                yield f"{view.jobs[job_id]['job']}: {state}"
+        self._states, self._service = states, service
+
+
+def _states(view: View) -> dict[str, str]:
+    """What is said of each job in a line: its state, and why where it failed."""
+    found = {}
+    for job in view.jobs.values():
+        error = job.get("error") or {}
+        why = f" ({error.get('code')}: {error.get('message')})" if job["state"] == "failed" and error else ""
+        found[job["id"]] = f"{job['state']}{why}"
+    return found
+
+
+def _service_words(service: dict[str, Any]) -> str:
+    waits = "; ".join(str(found.get("message")) for found in service.get("waiting") or ())
+    return f"{service.get('state')}: {waits}" if waits else str(service.get("state"))
 
 
 def picture(view: View, height: int | None = None) -> Any:

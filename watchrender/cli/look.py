@@ -99,12 +99,16 @@ def schema(
     print_json(documents[what]())
 
 
-def top(context: typer.Context, config: ConfigOption = None) -> None:
-    """What renders and what waits, live."""
-    from watchrender.cli.live import follow
+def top(context: typer.Context, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """What renders, what waits and what is over, live. Into a pipe: the view once, then a line for each change; with
+    --json: how it is now, once."""
+    from watchrender.cli.live import follow, once
     from watchrender.cli.reach import Reach
 
     client = Reach(load_config(context, config)).http()
     if client is None:
         leave(Exit.NO_SERVICE, "top needs a running service, and none answers; `watchrender list` reads the folder")
+    if as_json:
+        print_json(once(client))
+        return
     follow(client)
