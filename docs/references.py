@@ -255,13 +255,14 @@ A search in a long history comes in pieces: a page may have few jobs or none, an
 One job: `POST …/cancel`, `/retry`, `/hold`, `/release`, `PATCH` with `{"priority": 80}`. The answer is the job as it is
 afterwards; 202 where a render is being ended, and 409 with the reason where its state forbids it. `/retry` answers with the
 new job, which says `retry_of`. Many: the same word under `/api/v1/jobs/`, with `{"ids": […]}` or with a filter, such as
-`{"state": "failed", "q": "spot"}`; the answer says of each job what a single order would have said. An empty filter is
-refused: it would mean all.
+`{"state": "failed", "q": "spot"}`, and `/api/v1/jobs/priority` with a `priority` beside it; the answer says of each job
+what a single order would have said. An empty filter is refused: it would mean all.
 
 A job that is sent with an `Idempotency-Key` is dropped once: the same key with the same job answers with the same id, after
 a restart too (the last thousand keys are known); with another job it is 409.
 
-`/outputs/{n}` is the film itself, with ranges; `frame=` chooses one of an image sequence. 410: it was there, and somebody
+`/outputs/{n}` is the film itself, with ranges; `frame=` chooses one of an image sequence; `/thumbnail` and `/contact` after
+it are its pictures (of the first output also without `/outputs/0`). 410: it was there, and somebody
 has taken it away.
 
 ## The stream

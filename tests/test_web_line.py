@@ -135,6 +135,113 @@ def test_a_job_that_was_announced_and_not_written_when_we_died_is_written_when_i
     assert (again.status_code, again.json()["id"], done["id"]) == (202, job.id, job.id)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "priority"), [("spot", "spot~3.json", 50), ("spot@urgent", "spot~3@urgent.json", 90)]
+)
+def test_a_second_job_of_a_name_gets_the_key_that_a_drop_would_get(
+    line: Line, name: str, file: str, priority: int
+) -> None:
+    (line.root / "done" / "spot~2").mkdir(parents=True)
+    (line.root / "inbox" / "_PAUSE").touch()
+    with serving(line), _client(line) as client:
+        first, second = (client.post("/api/v1/jobs", json={"name": name, "job": line.job()}).json() for _ in range(2))
+
+        assert (first["job"], second["job"]) == ("spot", "spot~3")
+        found = line.wait("spot~3", "queued", 60)
+        assert (found["id"], found["files"]["job"], found["name"]) == (second["id"], file, "spot~3")
+        assert (found["priority"], line.wait("spot", "queued", 60)["priority"]) == (priority, priority)
+
+
+def test_a_job_called_job_makes_no_bundle_of_its_new_sub_folder(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        answer = client.post("/api/v1/jobs", json={"name": "job", "sub": "clientA/show", "job": line.job()})
+        found = line.wait("clientA/show/job", "completed", 60)
+
+    assert answer.json()["id"] == found["id"]
+    assert line.files("inbox") == []
+
+
+def test_names_that_would_be_no_job_are_refused_and_nothing_is_written(line: Line) -> None:
+    line.change(watch={"ignore": ["test_*"]})
+    line.drop("spot.json", line.job() | {"watchrender": {"hold": True}})
+    line.drop("over.json", sub="show")
+    with serving(line), _client(line) as client:
+        line.wait("spot", "queued", 60)
+        line.wait("show/over", "completed", 60)
+        answers = {
+            (name, sub): client.post("/api/v1/jobs", json={"name": name, "sub": sub, "job": line.job()})
+            for name, sub in (
+                ("x", "_STOP"), ("x", "_pause.txt"), ("x", "spot"), ("x", "SPOT/deeper"), ("x", "show/over"),
+                ("x", ".a"), ("test_1", ""), ("x", "a/test_1"), (".x", ""), ("x.status", ""), ("a/b", ""),
+                ("con", ""), ("x", "a" * 241),
+            )
+        }  # fmt: skip
+
+        assert {place: answer.status_code for place, answer in answers.items()} == dict.fromkeys(answers, 422)
+        assert "the job spot has the name 'spot' already" in answers["x", "spot"].json()["detail"]
+        assert "is an order" in answers["x", "_STOP"].json()["detail"]
+        assert client.get("/api/v1/status").json()["paused"] is False
+    assert line.files("inbox") == ["spot.json"]
+    assert [path.name for path in (line.root / "inbox").iterdir() if path.is_dir()] == ["show"]
+
+
+def test_a_name_too_long_for_a_disk_is_cut_like_any_other(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        body = {"name": "漢" * 200, "job": line.job()}
+        first, second = (client.post("/api/v1/jobs", json=body) for _ in range(2))
+        assert (first.status_code, second.status_code) == (202, 202)
+        for answer in (first, second):
+            found = until(
+                lambda answer=answer: (
+                    (s := client.get(f"/api/v1/jobs/{answer.json()['id']}").json())["state"] == "completed" and s
+                ),
+                60,
+            )
+            assert found["job"].startswith("漢" * 60)
+
+    assert first.json()["id"] != second.json()["id"]
+
+
+def test_every_film_of_a_job_has_its_pictures(line: Line) -> None:
+    pytest.importorskip("av")
+    line.change(delivery={"previews": "auto"})
+    encode = {"module": "@nexrender/action-encode", "preset": "mp4", "output": "small.mp4"}
+    line.drop("spot.json", line.job() | {"actions": {"postrender": [encode]}})
+    with serving(line), _client(line) as client:
+        job = f"/api/v1/jobs/{line.wait('spot', 'completed', 60)['id']}"
+        pictures = {
+            (number, kind): client.get(f"{job}/outputs/{number}/{kind}")
+            for number in (0, 1)
+            for kind in ("thumbnail", "contact")
+        }
+        firsts = {kind: client.get(f"{job}/{kind}") for kind in ("thumbnail", "contact")}
+        none = client.get(f"{job}/outputs/2/thumbnail")
+
+    for answer in pictures.values():
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert answer.content.startswith(b"\xff\xd8")
+    assert {kind: answer.content for kind, answer in firsts.items()} == {
+        kind: pictures[0, kind].content for kind in ("thumbnail", "contact")
+    }
+    assert none.status_code == 404
+
+
+def test_many_get_another_priority_at_once(line: Line) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    for name in ("a", "b", "c"):
+        line.drop(f"{name}.json", sub="" if name == "c" else "show")
+    with serving(line), _client(line) as client:
+        ids = {name: line.wait(name, "queued", 60)["id"] for name in ("show/a", "show/b", "c")}
+        told = client.post("/api/v1/jobs/priority", json={"sub": "show", "priority": 77}).json()
+        one = client.post("/api/v1/jobs/priority", json={"ids": [ids["c"], "0" * 26], "priority": 5}).json()
+        for wrong in ({"priority": 5}, {"ids": [ids["c"]]}, {"ids": [ids["c"]], "priority": 101}):
+            assert client.post("/api/v1/jobs/priority", json=wrong).status_code == 422, wrong
+
+        assert (told["done"], told["refused"], one["done"], one["refused"]) == (2, 0, 1, 1)
+        found = {job["job"]: job["priority"] for job in client.get("/api/v1/jobs").json()["jobs"]}
+        assert found == {"show/a": 77, "show/b": 77, "c": 5}
+
+
 def test_one_key_from_many_at_once_is_one_job(line: Line) -> None:
     body = {"name": "spot", "job": line.job(), "settings": {"hold": True}}
     with serving(line), _client(line) as client, ThreadPoolExecutor(12) as senders:

@@ -182,7 +182,7 @@ class Parts:
             ledger=ledger,
             intake=lambda: self.intake,
             dropped=self._look,
-            ignore=config.watch.ignore,
+            ignore=self._config.watch.ignore,
         )
         self.status_writer = StatusWriter(
             folders.status,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from watchrender.core import naming
 from watchrender.core.failure import Code, Kind
 from watchrender.core.job import Form
 from watchrender.core.states import State
@@ -271,24 +272,42 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _without_fault(value: str, fault: str | None) -> str:
+    if fault is not None:
+        raise ValueError(fault)
+    return value
+
+
 # -- what we are told ---------------------------------------------------------------------------------------
 
 
 class Drop(Request):
     """A job to be written into the inbox like any drop."""
 
-    name: str = Field(min_length=1, max_length=200, description="The job's name; the file will be NAME.json.")
-    sub: str = Field(default="", max_length=500, description="The sub-folder of the inbox, such as clientA.")
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The job's name; the file will be NAME.json.",
+        json_schema_extra={"pattern": naming.job_pattern()},
+    )
+    sub: str = Field(
+        default="",
+        max_length=500,
+        description="The sub-folder of the inbox, such as clientA.",
+        json_schema_extra={"pattern": naming.sub_pattern()},
+    )
     job: dict[str, Any] = Field(description="nexrender's job document.")
     settings: dict[str, Any] | None = Field(default=None, description="What a sidecar would say.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_job(cls, name: str) -> str:
+        return _without_fault(name, naming.not_for_a_job(name))
 
     @field_validator("sub")
     @classmethod
     def _stays_inside(cls, sub: str) -> str:
-        """`/a`, joined to the inbox, would be a folder of the whole disk."""
-        if sub and not all(part.strip() and part not in (".", "..") for part in sub.split("/")):
-            raise ValueError(f"{sub!r} is no sub-folder of the inbox; write it like clientA or clientA/show")
-        return sub
+        return _without_fault(sub, naming.not_for_a_sub(sub))
 
 
 class Selection(Request):
@@ -319,6 +338,12 @@ class Selection(Request):
 
 class PriorityChange(Request):
     """A new priority."""
+
+    priority: Annotated[int, BeforeValidator(_whole)] = Field(ge=0, le=100, description="0 to 100, higher first.")
+
+
+class PrioritySelection(Selection):
+    """A new priority for many jobs."""
 
     priority: Annotated[int, BeforeValidator(_whole)] = Field(ge=0, le=100, description="0 to 100, higher first.")
 

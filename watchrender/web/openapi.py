@@ -20,7 +20,9 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     models.Status, models.JobPage, models.SettingsOf, models.DocumentOf, models.ServiceStatus, models.Throughput,
     models.Ready, models.Alive, models.ProblemDocument, models.Accepted, models.ManyDone, models.Message,
 )  # fmt: skip
-_REQUESTS: tuple[type[BaseModel], ...] = (models.Drop, models.Selection, models.PriorityChange, models.SignIn)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    models.Drop, models.Selection, models.PrioritySelection, models.PriorityChange, models.SignIn,
+)  # fmt: skip
 
 Schema = dict[str, Any]
 
@@ -50,10 +52,11 @@ def _schemas() -> Schema:
     schemas: Schema = found["$defs"]
     # "Either ids or a filter" is a rule of the model that its schema cannot know.
     filters = ("state", "sub", "q", "tag", "code")
-    schemas["Selection"]["oneOf"] = [{"required": ["ids"]}, {"anyOf": [{"required": [name]} for name in filters]}]
-    for name in ("ids", *filters):  # null is the same as left out, and would count as given above
-        _without_null(schemas["Selection"]["properties"], name)
-    schemas["Selection"]["properties"]["state"] = {"anyOf": [_STATE, {"type": "array", "items": _STATE, "minItems": 1}]}
+    for chosen in (schemas["Selection"], schemas["PrioritySelection"]):
+        chosen["oneOf"] = [{"required": ["ids"]}, {"anyOf": [{"required": [name]} for name in filters]}]
+        for name in ("ids", *filters):  # null is the same as left out, and would count as given above
+            _without_null(chosen["properties"], name)
+        chosen["properties"]["state"] = {"anyOf": [_STATE, {"type": "array", "items": _STATE, "minItems": 1}]}
     return schemas
 
 
@@ -209,8 +212,8 @@ def _order(name: str, words: str, answers: dict[int, Schema | None] | None = Non
     return _operation(name, words, answers or {200: _STATUS}, (404, 409, 503), parameters=[_ID])
 
 
-def _many(name: str, words: str) -> Schema:
-    return _operation(name, words, {200: _MANY}, (503,), body=models.Selection)
+def _many(name: str, words: str, body: type[BaseModel] = models.Selection) -> Schema:
+    return _operation(name, words, {200: _MANY}, (503,), body=body)
 
 
 def _queue(name: str, words: str) -> Schema:
@@ -257,6 +260,9 @@ _PATHS: dict[str, Schema] = {
     "/api/v1/jobs/retry": {"post": _many("retryMany", "Try many jobs again.")},
     "/api/v1/jobs/hold": {"post": _many("holdMany", "Hold many jobs.")},
     "/api/v1/jobs/release": {"post": _many("releaseMany", "Release many jobs.")},
+    "/api/v1/jobs/priority": {
+        "post": _many("prioritizeMany", "A new priority for many jobs.", models.PrioritySelection)
+    },
     "/api/v1/jobs/{id}": {
         "get": _operation("job", "A job's status document.", {200: _STATUS}, (404, 503), parameters=[_ID]),
         "patch": _operation(
@@ -279,10 +285,16 @@ _PATHS: dict[str, Schema] = {
             "log", "The job's log.", {200: _plain("text/plain")}, (404, 503), parameters=[_ID, _TAIL, _AFTER]
         )
     },
-    "/api/v1/jobs/{id}/thumbnail": {"get": _film("thumbnail", "A picture of the film.", _JPEG, [_ID])},
-    "/api/v1/jobs/{id}/contact": {"get": _film("contact", "A contact sheet of the film.", _JPEG, [_ID])},
+    "/api/v1/jobs/{id}/thumbnail": {"get": _film("thumbnail", "A picture of the first film.", _JPEG, [_ID])},
+    "/api/v1/jobs/{id}/contact": {"get": _film("contact", "A contact sheet of the first film.", _JPEG, [_ID])},
     "/api/v1/jobs/{id}/outputs/{n}": {
         "get": _film("output", "A film; of an image sequence, a frame.", _FILM, [_ID, _NUMBER, _FRAME])
+    },
+    "/api/v1/jobs/{id}/outputs/{n}/thumbnail": {
+        "get": _film("thumbnailOf", "A picture of that film or sequence.", _JPEG, [_ID, _NUMBER])
+    },
+    "/api/v1/jobs/{id}/outputs/{n}/contact": {
+        "get": _film("contactOf", "A contact sheet of that film or sequence.", _JPEG, [_ID, _NUMBER])
     },
     "/api/v1/jobs/{id}/cancel": {
         "post": _order("cancel", "Cancel a job.", {200: _STATUS, 202: _STATUS})

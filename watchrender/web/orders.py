@@ -29,7 +29,7 @@ from watchrender.web.answers import Problem, answer, encode
 from watchrender.web.asking import Parameters, body_of, model_of, problem_of, states_of
 from watchrender.web.guard import SESSION_SECONDS
 from watchrender.web.listing import Wanted
-from watchrender.web.models import Drop, PriorityChange, Selection, SignIn
+from watchrender.web.models import Drop, PriorityChange, PrioritySelection, Selection, SignIn
 from watchrender.web.site import Site
 
 #: How long a retry waits for its new job to be seen in the inbox.
@@ -115,9 +115,18 @@ async def retry_many(site: Site, request: Request) -> ASGIApp:
     return await _many(site, request, again)
 
 
+async def prioritize_many(site: Site, request: Request) -> ASGIApp:
+    Parameters(request, ())
+    wanted = await model_of(request, PrioritySelection)
+    return await _each(site, request, wanted, lambda id_, by: site.control.prioritize(id_, wanted.priority, by=by))
+
+
 async def _many(site: Site, request: Request, order: Order) -> ASGIApp:
     Parameters(request, ())
-    wanted = await model_of(request, Selection)
+    return await _each(site, request, await model_of(request, Selection), order)
+
+
+async def _each(site: Site, request: Request, wanted: Selection, order: Order) -> ASGIApp:
     ids = await _chosen(site, wanted)
     by = _by(request)
     results: list[dict[str, Any]] = []

@@ -63,6 +63,11 @@ function beside(job, name) {
   return ["..", ...job.folder.split("/"), ...name.split("/")].map(encodeURIComponent).join("/");
 }
 
+// What a preview's name begins with: `spot.`, of the second output `spot.2.`.
+function preview(job, number) {
+  return `${lastOf(job)}.${number ? `${number + 1}.` : ""}`;
+}
+
 function route() {
   const path = (location.hash.slice(1) || "/").split("?")[0];
   const found = new URLSearchParams(location.hash.split("?")[1] ?? "");
@@ -84,8 +89,9 @@ function draw() {
     frozen: busy() && now - loadedAt > RELOAD_MS * 2,
     filter: route().filter,
     route: route(),
-    thumbnail: (job) => beside(job, `${lastOf(job)}.thumbnail.jpg`),
-    contact: (job) => (job.state === "completed" ? beside(job, `${lastOf(job)}.contact.jpg`) : null),
+    loading: false,
+    thumbnail: (job, number = 0) => beside(job, `${preview(job, number)}thumbnail.jpg`),
+    contact: (job, number = 0) => (job.state === "completed" ? beside(job, `${preview(job, number)}contact.jpg`) : null),
     files: (job) => (isOver(job) ? [["The log", `${lastOf(job)}.log`], ["Its status file, with the history", `${lastOf(job)}.status.json`], ...(job.state === "failed" ? [["What is wrong, and what to do", "WHY.txt"]] : [])].map(([words, name]) => [words, beside(job, name)]) : []),
     output: (job, number) => {
       const { path } = job.outputs[number];

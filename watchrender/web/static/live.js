@@ -1,7 +1,7 @@
 // The dashboard: follows the stream, sends orders, and says when what it shows is out of date.
 
 import { html, render } from "./html.js";
-import { NO_FILTER, empty, isFiltered, isOver, merge, take } from "./jobs.js";
+import { NO_FILTER, OVER, empty, isFiltered, isOver, lists, merge, take } from "./jobs.js";
 import { plural } from "./words.js";
 import { Page } from "./views.js";
 
@@ -16,6 +16,7 @@ let said = "";
 let stale = "";
 let hours = null;
 let hoursDue = false; // something has come to its end: the plot of the day is another one
+let loading = false; // jobs are fetched so that all of them can be selected
 let skew = 0; // the server's clock before ours, in ms
 let numbers = 0;
 
@@ -44,8 +45,9 @@ function page() {
     toggle: (id) => (selected.has(id) ? selected.delete(id) : selected.add(id), draw()),
     select: (jobs, on) => (jobs.forEach((job) => (on ? selected.add(job.id) : selected.delete(job.id))), draw()),
     clearSelected: () => (selected.clear(), draw()),
-    thumbnail: (job) => (job.outputs?.length ? jobUrl(job, "thumbnail") : null),
-    contact: (job) => (job.state === "completed" ? jobUrl(job, "contact") : null),
+    loading,
+    thumbnail: (job, number = 0) => (job.outputs?.length ? jobUrl(job, number ? `outputs/${number}/thumbnail` : "thumbnail") : null),
+    contact: (job, number = 0) => (job.state === "completed" ? jobUrl(job, number ? `outputs/${number}/contact` : "contact") : null),
     output: (job, number) => jobUrl(job, `outputs/${number}`),
     logOf: (job) => jobUrl(job, "log"),
   };
@@ -78,7 +80,7 @@ function notice(text, kind = "bad") {
   notices.push({ id, text, kind });
   if (notices.length > 5) notices.shift();
   draw();
-  if (kind !== "bad") setTimeout(() => act.dismiss(id), 6000);
+  if (kind === "info") setTimeout(() => act.dismiss(id), 6000);
 }
 
 // -- asking the server ---------------------------------------------------------------------------------------
@@ -130,12 +132,27 @@ async function one(what, job) {
 async function many(what, jobs) {
   if (what === "cancel" && !(await confirmed(`Cancel ${plural(jobs.length, "job")}?`, jobs.slice(0, 5).map((job) => job.job).join(", ") + (jobs.length > 5 ? " and others." : "."), `Cancel ${plural(jobs.length, "job")}`))) return;
   if (what === "retry" && jobs.length > 5 && !(await confirmed(`Try ${plural(jobs.length, "job")} again?`, "Each is dropped into the inbox once more, as a new job.", "Try them again"))) return;
-  const found = await ask("POST", `/api/v1/jobs/${what}`, { ids: jobs.map((job) => job.id) });
+  const found = await each(`/api/v1/jobs/${what}`, jobs);
   if (found.failed) return notice(found.failed);
   selected.clear();
-  const refused = found.jobs.filter((result) => result.status >= 400);
-  if (refused.length) notice(`${plural(refused.length, "job")} could not be ${DONE[what]}: ${refused[0].detail}`);
+  if (found.refused.length) notice(`${plural(found.refused.length, "job")} could not be ${DONE[what]}: ${found.refused[0].detail}`);
   say(`${plural(found.done, "job")} ${DONE[what]}`);
+}
+
+const AT_ONCE = 500; // jobs of one order
+
+// One order for many jobs, some at a time: how many it was done for, and what was refused.
+async function each(path, jobs, more = {}) {
+  let done = 0;
+  const refused = [];
+  for (let start = 0; start < jobs.length; start += AT_ONCE) {
+    const ids = jobs.slice(start, start + AT_ONCE).map((job) => job.id);
+    const found = await ask("POST", path, { ids, ...more });
+    if (found.failed) return { failed: done ? `${found.failed} (${plural(done, "job")} done before)` : found.failed };
+    done += found.done;
+    refused.push(...found.jobs.filter((result) => result.status >= 400));
+  }
+  return { done, refused };
 }
 
 async function queue(what) {
@@ -156,10 +173,18 @@ const act = {
       notice("A priority is a whole number from 0 to 100.");
       return false;
     }
-    const answers = await Promise.all(jobs.map((job) => ask("PATCH", `/api/v1/jobs/${job.id}`, { priority })));
-    for (const found of answers) found.failed ? notice(found.failed) : take(state, { type: "job", data: found });
-    say(`priority of ${jobs.length === 1 ? jobs[0].job : plural(jobs.length, "job")} is ${priority}`);
-    return answers.every((found) => !found.failed);
+    if (jobs.length === 1) {
+      const found = await ask("PATCH", `/api/v1/jobs/${jobs[0].id}`, { priority });
+      if (found.failed) return notice(found.failed), false;
+      take(state, { type: "job", data: found });
+      say(`priority of ${jobs[0].job} is ${priority}`);
+      return true;
+    }
+    const found = await each("/api/v1/jobs/priority", jobs, { priority });
+    if (found.failed) return notice(found.failed), false;
+    if (found.refused.length) notice(`${plural(found.refused.length, "job")} could not be given another priority: ${found.refused[0].detail}`);
+    say(`priority of ${plural(found.done, "job")} is ${priority}`);
+    return true;
   },
   pause: () => queue("pause"),
   resume: () => queue("resume"),
@@ -180,6 +205,17 @@ const act = {
     merge(state, [found]);
     draw();
     return null;
+  },
+  selectAll: async (list) => {
+    if (loading) return;
+    loading = true;
+    draw();
+    const cut = await loadAll(list);
+    loading = false;
+    const found = lists(state, route().filter)[list];
+    for (const job of found) selected.add(job.id);
+    if (cut) notice(`There are more: the first ${found.length} are selected. Narrow the search down, or go on with the rest when these are done.`, "warn");
+    say(`${plural(found.length, "job")} selected`);
   },
   more: async (states) => {
     const { filter } = route();
@@ -203,6 +239,29 @@ const act = {
     } while (next && got < ENOUGH); // the stream has brought the first ones; a long history is searched in pieces
   },
 };
+
+const MOST_SELECTED = { waiting: 10000, over: 2000 };
+const STATES_OF = { waiting: "queued,validating,pending", over: OVER.join(",") };
+
+// Everything of a list that matches, page by page. True where there was more than is good for a page.
+async function loadAll(list) {
+  const { filter } = route();
+  const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+  query.set("limit", "500");
+  if (!filter.state) query.set("state", STATES_OF[list]);
+  else if (!STATES_OF[list].split(",").includes(filter.state)) return false;
+  let got = 0;
+  for (;;) {
+    const found = await ask("GET", `/api/v1/jobs?${query}`);
+    if (found.failed) return notice(found.failed), false;
+    merge(state, found.jobs);
+    got += found.jobs.length;
+    draw();
+    if (!found.next) return false;
+    if (got >= MOST_SELECTED[list]) return true;
+    query.set("cursor", found.next);
+  }
+}
 
 // -- the stream ----------------------------------------------------------------------------------------------
 

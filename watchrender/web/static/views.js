@@ -330,13 +330,11 @@ function Queue({ page, jobs }) {
   const most = page.kept.queue ?? SHOWN_AT_FIRST;
   const total = isFiltered(page.filter) ? jobs.length : ["queued", "validating", "pending"].reduce((all, state) => all + (page.state.counts[state] ?? 0), 0);
   const shown = jobs.slice(0, most);
-  const every = jobs.length > 0 && jobs.every((job) => page.selected.has(job.id));
   return html`
     <section aria-labelledby="queue">
       <div class="line">
         <h2 id="queue">Queue <span class="count">${plural(total, "job")}</span></h2>
-        ${page.act && shown.length > 0 && html`<label class="inline"><input type="checkbox" checked=${every} onChange=${() => page.select(jobs, !every)} /> Select ${jobs.length === 1 ? "it" : `all ${jobs.length}`}${total > jobs.length ? " that are loaded" : ""}</label>`}
-        ${page.act && shown.length > 0 && html`<${Keys} />`}
+        ${page.act && shown.length > 0 && html`<${SelectAll} page=${page} list="waiting" jobs=${jobs} total=${total} /><${Keys} />`}
       </div>
       ${shown.length === 0 && html`<p class="panel none">${isFiltered(page.filter) ? "Nothing that matches waits." : "The queue is empty."}</p>`}
       <ol class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="queue" onKeyDown=${(event) => onRowKey(event, page)}>
@@ -346,6 +344,23 @@ function Queue({ page, jobs }) {
       ${jobs.length <= most && total > jobs.length && page.act && html`<button class="more-of" onClick=${() => page.act.more("queued,validating,pending")}>Load more of the queue</button>`}
     </section>
   `;
+}
+
+// All jobs of a list that match, also those that nobody has asked the server for yet.
+function SelectAll({ page, list, jobs, total }) {
+  const { filter, state, selected } = page;
+  const partly = isFiltered(filter) ? Boolean(state.more?.next) : total > jobs.length;
+  const every = !partly && jobs.every((job) => selected.has(job.id));
+  const some = !every && jobs.some((job) => selected.has(job.id));
+  const words = isFiltered(filter) && partly ? "all that match" : total === 1 ? "it" : `all ${total}`;
+  const box = useRef(null);
+  useEffect(() => {
+    if (page.loading) return; // until then it is as somebody has set it
+    box.current.checked = every;
+    box.current.indeterminate = some;
+  });
+  const set = () => (every ? page.select(jobs, false) : page.act.selectAll(list));
+  return html`<label class="inline"><input type="checkbox" ref=${box} disabled=${page.loading} onChange=${set} /> Select ${words}</label>`;
 }
 
 // With the keyboard on a job's box.
@@ -440,11 +455,13 @@ function Ended({ page, jobs }) {
   const shown = jobs.slice(0, most);
   const failed = jobs.filter((job) => job.state === "failed");
   const total = isFiltered(page.filter) ? jobs.length : OVER.reduce((all, state) => all + (page.state.counts[state] ?? 0), 0);
+  const isMore = isFiltered(page.filter) ? Boolean(page.state.more?.next) : (page.state.counts.failed ?? 0) > failed.length;
   return html`
     <section aria-labelledby="over">
       <div class="line">
         <h2 id="over">Finished and failed <span class="count">${plural(total, "job")}</span></h2>
-        ${page.act && failed.length > 1 && html`<button onClick=${() => page.act.many("retry", failed)}>Try all ${failed.length} failed again</button>`}
+        ${page.act && shown.length > 0 && html`<${SelectAll} page=${page} list="over" jobs=${jobs} total=${total} />`}
+        ${page.act && failed.length > 1 && html`<button onClick=${() => page.act.many("retry", failed)}>Try ${isMore ? "the" : "all"} ${failed.length} failed${isMore ? " listed here" : ""} again</button>`}
       </div>
       ${shown.length === 0 && html`<p class="panel none">${isFiltered(page.filter) ? "Nothing that matches is over." : "No job has come to its end yet."}</p>`}
       <ul class=${`jobs ${shown.length ? "panel" : ""} ${page.act ? "" : "shown"}`} aria-labelledby="over" onKeyDown=${(event) => onRowKey(event, page)}>
@@ -486,10 +503,20 @@ function Reason({ error }) {
 }
 
 const PLAYED = /\.(mp4|m4v|webm|mov|ogv)$/i;
+const PICTURED = /\.(mp4|m4v|webm|mov|ogv|avi|mkv|mxf|wmv|mpg|mpeg|gif|png|jpe?g|tiff?|tga|exr|psd|dpx|cin|bmp|hdr|webp|jp2|sgi|pcx)$/i;
+
+function isPlayed(output) {
+  return PLAYED.test(output.path) && output.frames == null;
+}
 
 function firstFilm(job) {
-  const index = (job.outputs ?? []).findIndex((output) => PLAYED.test(output.path) && output.frames == null);
+  const index = (job.outputs ?? []).findIndex(isPlayed);
   return index < 0 ? null : index;
+}
+
+// The first output is the job's own; what else was made goes by its file's name.
+function titleOf(job, number) {
+  return number === 0 ? job.job : job.outputs[number].path.split(/[\\/]/).pop();
 }
 
 function Thumbnail({ page, job }) {
@@ -503,7 +530,14 @@ function Film({ page, job, number, play }) {
   const [broken, setBroken] = useState(false);
   const source = page.output(job, number);
   if (broken) return html`<p class="film">This browser cannot play it, or the film was taken away. <a href=${source} download>Download it</a></p>`;
-  return html`<video class="film" controls preload="metadata" autoplay=${play} src=${source} poster=${page.thumbnail(job)} aria-label=${`Film of ${job.job}`} onError=${() => setBroken(true)}></video>`;
+  return html`<video class="film" controls preload="metadata" autoplay=${play} src=${source} poster=${page.thumbnail(job, number)} aria-label=${`Film of ${titleOf(job, number)}`} onError=${() => setBroken(true)}></video>`;
+}
+
+// A picture of an output, where there is one.
+function Picture({ source, title, kind }) {
+  const [missing, setMissing] = useState(false);
+  if (!source || missing) return null;
+  return html`<a href=${source}><img class="contact" src=${source} alt=${`${kind} of ${title}`} loading="lazy" onError=${() => setMissing(true)} /></a>`;
 }
 
 // -- a job's own page ----------------------------------------------------------------------------------------
@@ -565,19 +599,29 @@ function Facts({ page, job }) {
   return html`<dl class="facts-list">${rows.filter(([, value]) => value).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
+const MOST_PICTURED = 12; // an encoder may have cut the film into hundreds of pieces
+
 function Outputs({ page, job }) {
-  const [sheet, setSheet] = useState(true);
   if (!job.outputs?.length) return null;
-  const film = firstFilm(job);
-  const contact = page.contact(job);
   return html`
     <section aria-labelledby="films"><h3 id="films">${job.outputs.length === 1 ? "The film" : "Films"}</h3>
-      <div class="films">
-        ${film != null && html`<${Film} page=${page} job=${job} number=${film} />`}
-        ${contact && sheet && html`<a href=${contact}><img class="contact" src=${contact} alt=${`Contact sheet of ${job.job}`} loading="lazy" onError=${() => setSheet(false)} /></a>`}
-      </div>
-      <ul class="files">${job.outputs.map((output, number) => html`<li key=${number}><a href=${page.output(job, number)} download>${output.path}</a> <span class="quiet">${bytes(output.bytes)}${output.frames != null ? `, ${output.frames} frames` : ""}</span>${output.sha256 && html`<br /><code class="quiet hash">SHA-256 ${output.sha256}</code>`}</li>`)}</ul>
+      ${job.outputs.map((output, number) => html`<${Output} page=${page} job=${job} output=${output} number=${number} key=${number} />`)}
     </section>
+  `;
+}
+
+function Output({ page, job, output, number }) {
+  const title = titleOf(job, number);
+  const pictured = number < MOST_PICTURED && PICTURED.test(output.path);
+  const plays = number < MOST_PICTURED && isPlayed(output);
+  return html`
+    <div class="output" data-output=${output.path}>
+      ${(pictured || plays) && html`<div class="films">
+        ${plays ? html`<${Film} page=${page} job=${job} number=${number} />` : html`<${Picture} source=${page.thumbnail(job, number)} title=${title} kind="Picture" />`}
+        <${Picture} source=${page.contact(job, number)} title=${title} kind="Contact sheet" />
+      </div>`}
+      <p class="files"><a href=${page.output(job, number)} download>${output.path}</a> <span class="quiet">${bytes(output.bytes)}${output.frames != null ? `, ${output.frames} frames` : ""}</span>${output.sha256 && html`<br /><code class="quiet hash">SHA-256 ${output.sha256}</code>`}</p>
+    </div>
   `;
 }
 
