@@ -16,6 +16,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,8 @@ class Answering:
                 time.sleep(answering.delay)
                 status, said = answering.answer(self.command, self.path)
                 self.send_response(status)
+                if status in range(300, 400):
+                    self.send_header("location", "https://farm.example/login?next=/")
                 if status != 204:
                     self.send_header("content-length", str(len(said)))
                 self.end_headers()
@@ -207,3 +211,164 @@ class Answering:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request, as a test may want to answer it itself."""
+
+    method: str
+    path: str  # below /api/v1
+    body: bytes
+
+
+class Pretended:
+    """A nexrender-server in this process, by its REST shapes, with workers that are threads; and with whatever a test
+    wants to go wrong: `odd` may answer any request itself."""
+
+    def __init__(self) -> None:
+        self.jobs: list[dict[str, Any]] = []
+        self.posts: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
+        self.renders: list[str] = []  # uids, as workers begin them
+        self.most = 0  # so many were in its hands at once, waiting or rendering
+        self.odd: Callable[[Asked], tuple[int, bytes] | None] = lambda _asked: None
+        self.stamps = False  # does it say of each job, each time, that it changed just now?
+        self.lock = threading.RLock()
+        self._over = threading.Event()
+        self._workers: list[threading.Thread] = []
+        pretended = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_words: object) -> None: ...
+
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                asked = Asked(method=self.command, path=self.path.removeprefix("/api/v1"), body=body)
+                answer = pretended.odd(asked) or pretended.answer(asked, self.headers.get("nexrender-secret"))
+                if answer[0] == 0:
+                    return  # the connection ends without a word
+                self.send_response(answer[0])
+                if answer[0] != 204:
+                    self.send_header("content-length", str(len(answer[1])))
+                self.end_headers()
+                self.wfile.write(answer[1])
+
+            do_GET = do_POST = do_PUT = do_DELETE = _any
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads, self._http.block_on_close = True, False
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        for worker in self._workers:
+            worker.join(60)
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    # -- the server -----------------------------------------------------------------------------------------
+
+    def answer(self, asked: Asked, secret: str | None = SECRET) -> tuple[int, bytes]:
+        if asked.path == "/health":
+            return 200, b"ok"
+        if secret != SECRET:
+            return 403, b"Wrong or no authentication secret provided."
+        with self.lock:
+            found = self._answer(asked)
+        return found if isinstance(found, tuple) else (200, json.dumps(found).encode())
+
+    def _answer(self, asked: Asked) -> Any:
+        words = asked.path.strip("/").split("/")
+        if (asked.method, words) == ("POST", ["jobs"]):
+            return self.take(json.loads(asked.body))
+        match asked.method, words:
+            case "GET", ["jobs", "status"]:
+                return [self._light(job) for job in self.jobs]
+            case "GET", ["jobs"]:
+                return self.jobs
+            case "GET", ["jobs", "pickup"]:
+                return self.pick() or {}
+            case "GET", ["jobs", uid]:
+                return self.job(uid) or (200, b"")
+            case "GET", ["jobs", uid, "status"]:
+                job = self.job(uid)
+                return self._light(job) if job is not None else (500, b"Internal Server Error")
+            case "PUT", ["jobs", uid]:
+                return self.tell(uid, **json.loads(asked.body))
+            case "DELETE", ["jobs", uid]:
+                self.deleted.append(uid)
+                job = self.job(uid)
+                if job is not None:
+                    self.jobs.remove(job)
+                return {"id": uid, "removed": True}
+        return 204, b""
+
+    def take(self, document: dict[str, Any]) -> dict[str, Any]:
+        with self.lock:
+            self.posts.append(document)
+            self.jobs.append({**document, "state": "queued", "creator": "::ffff:127.0.0.1", "updatedAt": _now()})
+            self.most = max(self.most, sum(job["state"] not in ("finished", "error") for job in self.jobs))
+            return self.jobs[-1]
+
+    def job(self, uid: str) -> dict[str, Any] | None:
+        return next((job for job in reversed(self.jobs) if job["uid"] == uid), None)
+
+    def pick(self, executor: str | None = "::ffff:10.0.0.1") -> dict[str, Any] | None:
+        with self.lock:
+            queued = [job for job in self.jobs if job["state"] == "queued"]
+            if not queued:
+                return None
+            job = max(queued, key=lambda found: found.get("priority") or 0)
+            job.update(state="picked", updatedAt=_now(), **({"executor": executor} if executor else {}))
+            return dict(job)
+
+    def tell(self, uid: str, **facts: Any) -> dict[str, Any] | None:
+        with self.lock:
+            job = self.job(uid)
+            if job is not None:
+                job.update(facts, updatedAt=_now())
+            return job
+
+    def _light(self, job: dict[str, Any]) -> dict[str, Any]:
+        names = ("uid", "state", "type", "tags", "createdAt", "startedAt", "finishedAt", "timings")
+        return {name: job.get(name) for name in names} | {
+            "renderProgress": job.get("renderProgress") or 0,
+            "error": job.get("error"),
+            "jobExecutor": job.get("executor"),
+            "updatedAt": _now() if self.stamps else job["updatedAt"],
+        }
+
+    # -- the workers ----------------------------------------------------------------------------------------
+
+    def work(self, count: int, *, seconds: float = 0.2, executor: str | None = "::ffff:10.0.0.1") -> None:
+        """So many workers from now on; `executor` None: they take jobs without the lock."""
+        for _ in range(count):
+            self._workers.append(threading.Thread(target=self._work, args=(seconds, executor), daemon=True))
+            self._workers[-1].start()
+
+    def _work(self, seconds: float, executor: str | None) -> None:
+        while not self._over.wait(0.03):
+            job = self.pick(executor)
+            if job is not None:
+                self.render(job, seconds)
+
+    def render(self, job: dict[str, Any], seconds: float = 0.0) -> None:
+        self.renders.append(job["uid"])
+        self.tell(job["uid"], state="started")
+        self._over.wait(seconds / 2)
+        self.tell(job["uid"], state="render:dorender", renderProgress=50)
+        self._over.wait(seconds / 2)
+        try:
+            shutil.copyfile(FILM, job["output"])
+        except OSError as error:
+            self.tell(job["uid"], state="error", error=f"Error: {error}")
+        else:
+            self.tell(job["uid"], state="finished", renderProgress=100)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

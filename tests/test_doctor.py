@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.farm import Answering
+from tests.farm import SECRET, Answering, Pretended
 from tests.line import Line, serving
 from tests.mounts import Share, hanging
 from watchrender.config import load
@@ -263,6 +263,64 @@ def test_a_missing_extra_says_what_is_not_done(monkeypatch: pytest.MonkeyPatch, 
 
     assert found.level is Level.WARN
     assert "watchrender[media]" in str(found.cure)
+
+
+# -------------------------------------------------------------------------------------------------------------- a farm
+
+
+@pytest.fixture
+def farm() -> Iterator[Pretended]:
+    found = Pretended()
+    yield found
+    found.stop()
+
+
+def test_of_a_farm_the_server_is_asked_and_after_effects_is_the_workers_own(line: Line, farm: Pretended) -> None:
+    line.settings["nexrender"] = {"command": str(line.home / "nowhere"), "aerender": str(line.home / "nowhere")}
+    server = {"url": farm.url, "secret": SECRET, "path_map": [{"from": str(line.root), "to": "R:/"}]}
+    line.change(engine="nexrender-server", nexrender_server=server)
+
+    found = list(doctor.examine(case(line).config))
+
+    assert [finding for finding in found if finding.level is Level.FAIL] == []
+    assert by_name(found)["nexrender-server"].level is Level.OK
+    assert "R:/" in by_name(found)["path_map"].words
+    assert not {"nexrender", "aerender", "session", "licence"} & set(by_name(found))
+    assert farm.posts == [] and farm.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"secret": "another"}, "secret"), ({"secret": SECRET, "url": "http://127.0.0.1:9"}, "cannot be reached")],
+)
+def test_a_server_that_cannot_be_used_fails_with_its_cure(
+    line: Line, farm: Pretended, settings: dict[str, Any], words: str
+) -> None:
+    line.change(engine="nexrender-server", nexrender_server={"url": farm.url, **settings})
+
+    finding = by_name(doctor.examine(case(line).config))["nexrender-server"]
+
+    assert finding.level is Level.FAIL and words in finding.words and finding.cure
+
+
+def test_what_will_not_work_on_a_farm_as_somebody_hopes_is_warned_of(
+    line: Line, farm: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [{"from": "/somewhere/else", "to": "R:/"}]
+    line.change(
+        engine="nexrender-server",
+        nexrender_server={"url": farm.url, "secret": SECRET, "tags": ["gpu"], "path_map": rules},
+    )
+    warned = [finding for finding in doctor.examine(case(line).config) if finding.level is Level.WARN]
+    assert {"nexrender-server", "path_map"} <= {finding.name for finding in warned}
+    assert any("gpu" in finding.words for finding in warned)
+
+    farm.odd = lambda asked: farm.answer(asked)  # it wants no secret
+    line.change(nexrender_server={"secret": None, "tags": [], "path_map": []})
+    (finding,) = [
+        found for found in doctor.examine(case(line).config) if found.name == "nexrender-server" and found.cure
+    ]
+    assert finding.level is Level.WARN and "--secret" in finding.cure
 
 
 # ----------------------------------------------------------------------------------------------------------- settings

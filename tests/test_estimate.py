@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -139,45 +139,67 @@ def turns(*seconds: float | None) -> list[Turn]:
 
 
 def test_jobs_start_one_after_the_other() -> None:
-    spans = schedule(steady(10.0), True, turns(20.0, 30.0))
+    spans = schedule([steady(10.0)], turns(20.0, 30.0))
 
     assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(0, 10), (10, 30), (30, 60)]
 
 
 def test_without_a_render_the_first_starts_now() -> None:
-    spans = schedule(None, False, turns(20.0, 30.0))
+    spans = schedule([], turns(20.0, 30.0))
 
     assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(0, 20), (20, 50)]
 
 
 def test_a_job_nobody_knows_has_a_start_and_those_behind_it_have_nothing() -> None:
-    spans = schedule(steady(10.0), True, turns(20.0, None, 5.0))
+    spans = schedule([steady(10.0)], turns(20.0, None, 5.0))
 
     assert [type(span) for span in spans] == [Span, Span, Start, type(None)]
     assert spans[2] == Start(starts=30.0)
-    assert schedule(None, True, turns(20.0)) == [None, None]
+    assert schedule([None], turns(20.0)) == [None, None]
 
 
 def test_a_job_that_may_not_start_yet_lets_others_go_first() -> None:
     late = Turn(prediction=steady(5.0), ready_in=25.0)
 
-    spans = schedule(None, False, [late, *turns(10.0, 10.0, 10.0)])
+    spans = schedule([], [late, *turns(10.0, 10.0, 10.0)])
 
     assert [span.starts for span in spans if isinstance(span, Span)] == [30, 0, 10, 20]
 
 
 def test_an_empty_time_before_the_only_job_is_told() -> None:
-    spans = schedule(None, False, [Turn(prediction=steady(5.0), ready_in=100.0)])
+    spans = schedule([], [Turn(prediction=steady(5.0), ready_in=100.0)])
 
     assert [(span.starts, span.ends) for span in spans if isinstance(span, Span)] == [(100, 105)]
 
 
 def test_the_band_widens_along_the_queue_and_never_begins_before_the_start() -> None:
-    spans = [span for span in schedule(None, False, turns(*[10.0] * 20)) if isinstance(span, Span)]
+    spans = [span for span in schedule([], turns(*[10.0] * 20)) if isinstance(span, Span)]
     widths = [span.high - span.low for span in spans]
 
     assert widths == sorted(widths)
     assert all(span.low <= span.ends <= span.high and span.low >= span.starts * 0.5 for span in spans)
+
+
+def starts_and_ends(spans: Sequence[Start | None]) -> list[tuple[float, float]]:
+    return [(span.starts, span.ends) for span in spans if isinstance(span, Span)]
+
+
+def test_several_lanes_share_the_queue() -> None:
+    spans = schedule([steady(10.0), steady(30.0)], turns(20.0, 5.0, 40.0), lanes=3)
+
+    assert starts_and_ends(spans) == [(0, 10), (0, 30), (0, 20), (10, 15), (15, 55)]
+
+
+def test_where_more_run_than_can_those_that_end_first_make_no_room() -> None:
+    assert starts_and_ends(schedule([steady(10.0), steady(30.0)], turns(20.0), lanes=1)) == [(0, 10), (0, 30), (30, 50)]
+    assert schedule([None, steady(30.0)], turns(20.0), lanes=1)[2] is None
+
+
+def test_a_lane_with_a_job_nobody_knows_tells_nothing_and_the_others_go_on() -> None:
+    spans = schedule([None, steady(10.0)], turns(None, 5.0), lanes=2)
+
+    assert spans[0] is None and spans[2:] == [Start(starts=10.0), None]
+    assert starts_and_ends(schedule([None], turns(20.0, 5.0), lanes=2)) == [(0, 20), (20, 25)]
 
 
 # -- the back-test -------------------------------------------------------------------------------------------------
@@ -191,7 +213,7 @@ def ends_in_band(runs: Runs, depth: int) -> Iterator[bool]:
     pasts: dict[str, list[Past]] = defaultdict(list)
     for place, (name, run) in enumerate(runs):
         queue = runs[place : place + depth]
-        spans = schedule(None, False, [Turn(prediction=predict(pasts[who], one.frames)) for who, one in queue])
+        spans = schedule([], [Turn(prediction=predict(pasts[who], one.frames)) for who, one in queue])
         ended = 0.0
         for span, (_, one) in zip(spans, queue, strict=True):
             ended += one.seconds

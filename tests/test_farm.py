@@ -437,6 +437,7 @@ def test_a_server_that_goes_in_the_middle_costs_nothing(line: Line, farm: Farm, 
         job = worker.pick()
         worker.tell(job, state="render:dorender", renderProgress=10)
         until(lambda: any("has it" in why for why in line.whys("spot")))
+        until(lambda: b"render:dorender" in farm.database.read_bytes())  # it answers first and writes then
         farm.kill_server()
         time.sleep(2.0)
         farm.start_server()

@@ -12,7 +12,7 @@ import pytest
 
 from watchrender import forecast as forecasts
 from watchrender.core.clock import moment, seconds_between
-from watchrender.core.job import Job, Progress
+from watchrender.core.job import DELIVERING, Job, Progress
 from watchrender.core.states import Event
 from watchrender.forecast import Forecast
 from watchrender.ledger.ledger import RENDERS, Ledger
@@ -27,11 +27,20 @@ class Desk:
         self.folder = folder
         self.time = 0.0
         self.stopped: str | None = None
+        self.lanes = 1
+        self.waiting: set[str] = set()  # jobs of a farm that no worker has taken
         self.open()
 
     def open(self) -> None:
         self.ledger = Ledger(self.folder / "ledger", now=lambda: NOON, sync="never")
-        self.forecast = Forecast(self.ledger, "render-01", stopped=lambda: self.stopped, clock=lambda: self.time)
+        self.forecast = Forecast(
+            self.ledger,
+            "render-01",
+            stopped=lambda: self.stopped,
+            lanes=lambda: self.lanes,
+            waits=lambda job_id: job_id in self.waiting,
+            clock=lambda: self.time,
+        )
 
     def project(self, name: str = "spot", content: str = "a project") -> Path:
         path = self.folder / f"{name}.aep"
@@ -203,6 +212,47 @@ def test_a_running_render_is_told_by_its_own_pace_and_the_queue_behind_it_too(de
     assert own["starts_at"] == started.started_at
     assert 10 < seconds_between(desk.ledger.stamp(), own["done_at"]) < 60  # half is done after 60 s, 60 s in the past
     assert behind["starts_at"] == own["done_at"]
+
+
+def test_a_farm_is_told_by_how_many_render_at_once_and_what_waits_there_comes_first(desk: Desk) -> None:
+    desk.lanes = 2
+    first, second, handed, queued = (desk.job(name) for name in ("a", "b", "c", "d"))
+    desk.learn(first, *[60.0] * 5)
+    for job in (first, second, handed):
+        desk.ledger.apply(job.id, Event.START, "next", started_at=desk.ledger.stamp())
+        desk.ledger.note(job.id, begun=True)
+        desk.forecast.start(job.id)
+    desk.waiting = {handed.id}
+    desk.stopped = "the queue is paused"
+    desk.time += 40.0  # the first is further than it seems: each has its own beginning
+    desk.forecast.start(second.id)
+
+    def told(job: Job) -> tuple[float, float]:
+        found = desk.ledger.get(job.id)
+        assert found is not None
+        eta = desk.forecast.running(found)
+        return tuple(round((moment(eta[name]) - NOON).total_seconds()) for name in ("starts_at", "done_at"))  # type: ignore[return-value]
+
+    assert (told(first), told(second)) == ((0, 20), (0, 60))
+    assert told(handed) == (20, 80)  # although the queue is paused: it is out of our hands
+    desk.stopped = None
+    assert desk.span(queued) == (58, 118)  # two seconds later
+
+    desk.waiting = set()
+    desk.time += 10.0
+    assert told(handed)[1] == 50  # a worker has had it for ten seconds, and not since it was handed over
+
+
+def test_a_film_on_its_way_to_done_holds_no_lane(desk: Desk) -> None:
+    delivered, running, queued = (desk.job(name) for name in ("a", "b", "c"))
+    desk.learn(delivered, *[60.0] * 5)
+    for job in (delivered, running):
+        desk.ledger.apply(job.id, Event.START, "next", started_at=desk.ledger.stamp())
+        desk.ledger.note(job.id, begun=True)
+        desk.forecast.start(job.id)
+    desk.ledger.progress(delivered.id, Progress(stage=DELIVERING))
+
+    assert desk.span(queued) == (58, 118)
 
 
 def test_a_first_render_is_told_by_its_pace_alone(desk: Desk) -> None:

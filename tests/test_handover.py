@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.farm import SECRET, farm_set, free_port
+from tests.line import until
 from watchrender.config import load
+from watchrender.core.failure import Failure
 from watchrender.core.job import Job
 from watchrender.core.states import Event, State
 from watchrender.handover import Slips, abandon, in_flight, is_windows, job_of, private_folder
 from watchrender.ledger.ledger import Ledger
+from watchrender.render import node
 from watchrender.render.document import Built, Delivery
+from watchrender.render.server import Server
 from watchrender.spool.folders import Folders
 
 DEPLOY = Path(__file__).parents[1] / "deploy" / "farm"
@@ -149,9 +157,51 @@ def test_the_config_that_is_deployed_is_one() -> None:
     watchrender, server = compose["services"]["watchrender"], compose["services"]["server"]
     assert set(environ) == set(watchrender["environment"])
     assert config.engine == "nexrender-server"
-    assert str(config.nexrender_server.url) == f"http://server:{server['ports'][0].partition(':')[0]}"
+    assert str(config.nexrender_server.url) == f"http://server:{server['ports'][0].rpartition(':')[2]}"
     assert any(volume.endswith(f":{config.root}") for volume in watchrender["volumes"])
     assert any(volume == f"state:{config.state_dir}" for volume in watchrender["volumes"])
+
+
+def test_what_is_deployed_opens_its_ports_on_named_addresses_and_never_without_a_secret() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    for service in compose["services"].values():
+        for port in service["ports"]:
+            address = port.rpartition("}:")[0]
+            assert address.startswith("${FARM_ADDRESS:?") or address == "${PAGE_ADDRESS:-127.0.0.1"
+        for name, value in service["environment"].items():
+            assert ("SECRET" in name or "TOKEN" in name) and ":?" in value, name
+
+
+@pytest.mark.nexrender
+@pytest.mark.parametrize("secret", [SECRET, ""])
+def test_the_servers_image_starts_a_server_that_wants_the_secret(tmp_path: Path, secret: str) -> None:
+    """Its command, in a folder as the image has it."""
+    said = next(
+        line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.startswith('CMD ["node", "-e"')
+    )
+    port = free_port()
+    script = json.loads(said.removeprefix("CMD "))[2].replace("3050", str(port))
+    found = node.good_node()
+    assert not isinstance(found, Failure)
+    env = {
+        "NEXRENDER_SECRET": secret,
+        "NEXRENDER_DATABASE": str(tmp_path / "database.json"),
+        "PATH": os.environ["PATH"],
+    }
+    process = subprocess.Popen(
+        [str(found[0]), "-e", script], cwd=farm_set(), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        if not secret:
+            assert process.wait(60) == 1
+            return
+        server = Server(f"http://127.0.0.1:{port}", secret)
+        until(lambda: process.poll() is not None or server.failure() is None, 60)
+        refused = Server(f"http://127.0.0.1:{port}", "another").failure()
+    finally:
+        process.kill()
+        process.wait()
+    assert refused is not None and "secret" in refused.message
 
 
 def test_every_file_that_the_images_copy_is_there_and_not_ignored() -> None:

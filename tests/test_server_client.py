@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.farm import SECRET, Answering, Farm, farming
@@ -102,6 +107,19 @@ def test_a_job_picked_up_by_the_lock_has_an_executor_and_one_that_was_taken_has_
     assert standing(found, "A2").executor is None and standing(found, "A2").phase is Phase.WORKING
 
 
+def test_this_server_goes_by_no_tags_and_knows_workers_by_their_address_alone(real: Server, farm: Farm) -> None:
+    """As docs/farm.md and doctor say of 1.38: whoever asks for a tag gets nothing, and whoever does not gets all."""
+    real.post(document("A1", tags="gpu"))
+    headers = {"nexrender-secret": SECRET, "nexrender-name": "w1"}
+
+    by_tag = httpx2.get(f"{farm.url}/api/v1/jobs/pickup/gpu", headers=headers, trust_env=False)
+    by_turn = httpx2.get(f"{farm.url}/api/v1/jobs/pickup", headers=headers, trust_env=False)
+
+    assert by_tag.content == b""
+    assert by_turn.json()["uid"] == "A1"
+    assert standing(real.standings(["A1"]), "A1").executor in ("127.0.0.1", "::1")
+
+
 def test_a_removed_job_is_gone_and_removing_it_again_is_no_fault(real: Server) -> None:
     real.post(document("A1"))
 
@@ -133,7 +151,19 @@ def test_where_the_list_is_mostly_of_others_each_job_is_asked_for_by_itself(
     found = real.standings(["A1", "nope"])  # the server answers the second with a 500
 
     assert isinstance(found, Standings)
-    assert list(found.jobs) == ["A1"] and found.strangers == ()
+    assert list(found.jobs) == ["A1"]
+
+
+def test_only_a_list_that_lacks_a_job_says_that_it_is_gone(answering: Answering) -> None:
+    """Whoever knows nothing of nexrender answers everything with a 204."""
+    server = Server(answering.url)
+    server._singles = 5
+
+    trouble(server.standings(["A1"]))
+    answering.says("/jobs/status", 200, [], rest=(204, b""))
+    found = server.standings(["A1"])
+
+    assert isinstance(found, Standings) and not found.jobs
 
 
 def test_a_job_the_server_does_not_take_is_the_fault_of_the_job(real: Server) -> None:
@@ -192,7 +222,7 @@ def test_an_error_comes_in_many_forms(answering: Answering, said: Any, read: str
     assert (found.phase, found.error) == (Phase.FAILED, read)
 
 
-@pytest.mark.parametrize("said", ["90", None, True, -5, 1e300, [], {}])
+@pytest.mark.parametrize("said", ["90", None, True, -5, 1e300, pytest.param(10**400, id="huge"), [], {}])
 def test_progress_that_is_none_is_not_believed(answering: Answering, said: Any) -> None:
     answering.says("/jobs/status", 200, [GOOD | {"renderProgress": said}])
 
@@ -215,7 +245,6 @@ def test_progress_that_is_none_is_not_believed(answering: Answering, said: Any) 
         (200, json.dumps([GOOD]).encode()[:-3]),
         (200, b"[" * 100_000),
         (200, b"\xff\xfe\x00"),
-        (302, b""),
         (500, b"Internal Server Error"),
         (502, json.dumps([GOOD]).encode()),
     ],
@@ -226,6 +255,77 @@ def test_rubbish_is_no_answer(answering: Answering, status: int, body: bytes) ->
     found = trouble(Server(answering.url).standings(["A1"]))
 
     assert "not understood" in found.message and len(found.message) < 500
+
+
+def test_a_server_that_sends_us_elsewhere_is_not_followed_and_says_where(answering: Answering) -> None:
+    answering.answer = lambda _method, _path: (302, b"")
+
+    found = trouble(Server(answering.url).standings(["A1"]))
+
+    assert "elsewhere (302 to https://farm.example/login)" in found.message and "nexrender_server.url" in found.cure
+    assert len(answering.asked) == 1
+
+
+def test_words_that_no_file_can_hold_are_made_writable(answering: Answering) -> None:
+    odd = {"state": "st\ud800", "jobExecutor": "w\ud800\x00", "error": ["a\x1b[31m\ud800", [[[[[["deep"]]]]]]]}
+    answering.says("/jobs/status", 200, [GOOD | odd])
+
+    found = standing(Server(answering.url).standings(["A1"]), "A1")
+
+    for text in (found.state, found.executor or "", found.error):
+        assert text.encode("utf-8") and "\x00" not in text and "\x1b" not in text
+    assert found.error.startswith("a") and "deep" not in found.error
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_every_way_to_refuse_a_secret_is_told_as_such(answering: Answering, status: int) -> None:
+    answering.answer = lambda _method, _path: (status, b"")
+
+    assert "nexrender_server.secret" in trouble(Server(answering.url).failure()).cure
+
+
+@pytest.mark.parametrize("said", [b"\n<!DOCTYPE html><html>no</html>", b"Invalid JSON"])
+def test_a_job_is_not_to_blame_for_a_proxys_page_or_for_a_body_that_was_spoiled(
+    answering: Answering, said: bytes
+) -> None:
+    answering.answer = lambda _method, _path: (400, said)
+
+    trouble(Server(answering.url).post(document("A1")))
+
+
+def test_entries_of_others_that_cannot_be_read_are_left_out(answering: Answering) -> None:
+    answering.says("/jobs/status", 200, [{"uid": "theirs", "state": 7}, GOOD])
+
+    assert standing(Server(answering.url).standings(["A1"]), "A1").state == "started"
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_a_server_that_trickles_byte_by_byte_costs_no_more_than_the_deadline(part: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            if part == "body":
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            else:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+            with suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+    thread = threading.Thread(target=trickle, daemon=True)
+    thread.start()
+    began = time.monotonic()
+
+    found = trouble(Server(f"http://127.0.0.1:{listener.getsockname()[1]}", deadline=0.5).standings(["A1"]))
+
+    assert "slow" in found.message and time.monotonic() - began < 30
+    over.set()
+    thread.join()
+    listener.close()
 
 
 def test_who_answers_but_is_no_nexrender_server_is_found_out(answering: Answering) -> None:

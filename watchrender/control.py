@@ -15,7 +15,7 @@ from loguru import logger
 
 from watchrender import disk
 from watchrender.core import naming
-from watchrender.core.job import Form, Job
+from watchrender.core.job import DELIVERING, Form, Job
 from watchrender.core.states import Event, State
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
@@ -61,7 +61,7 @@ class Control:
         """Why it cannot be cancelled any more."""
         if job.over:
             return f"{job.key} is already {job.state}; there is nothing to cancel"
-        if job.state is State.RENDERING and job.progress is not None and job.progress.stage == "delivering":
+        if job.state is State.RENDERING and job.progress is not None and job.progress.stage == DELIVERING:
             return f"the film of {job.key} is finished and being delivered; it can no longer be cancelled"
         return None
 

@@ -12,12 +12,13 @@ worker still does, it does to nobody.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 from loguru import logger
@@ -47,6 +48,15 @@ _MEASURE_SECONDS = 30.0
 _MISSING_TWICE = 2
 #: A server that loses a job so often is at fault itself.
 _FORGETS_OFTEN = 3
+#: So often a job is handed over again because its uid seems spoiled; then it is gone on with, and a copy is judged.
+_SPOILED_OFTEN = 3
+#: A uid that is to leave the server counts as handed over until it has left, and no longer than this.
+_LEAVES_SECONDS = 10.0
+_MOVES_TWICE = 2
+#: A share that tells late of other machines' files does so within so many times what a file needs to settle.
+_COMES_WITHIN_SETTLES = 3.0
+#: Of so many polls the busiest tells how many workers there are.
+_POLLS_REMEMBERED = 300
 WAITING, RENDERING = "waiting for a worker", "rendering"
 
 
@@ -66,6 +76,7 @@ class Flight:
     standing: Standing | None = None
     missing: int = 0
     shared: str | None = None  # why another worker may be writing into the same file
+    told_to_wait: bool = False  # the status says that no worker has taken it
     put_back: str | None = None
     resumed: bool = False  # handed over by an earlier life of ours
     growth: Growth
@@ -82,8 +93,10 @@ class Landing:
     """One job that is back, on its way to the verdict."""
 
     flight: Flight
+    at: float  # monotonic
     size: Size | None = None
     still_since: float | None = None
+    changes: int = 0
     is_ours: bool = False  # nobody else can write into what is judged
 
 
@@ -109,9 +122,14 @@ class Farm(Worker):
         self._settle_seconds = settle_seconds
         self._slips = Slips(self._ledger)
         self._flights: dict[str, Flight] = {}  # by uid
+        self._of_job: dict[str, Flight] = {}  # the same, by job
         self._landings: dict[str, Landing] = {}
-        self._vanished: Counter[str] = Counter()
-        self._left: set[Path] = set()  # folders that could not be removed yet
+        self._vanished: Counter[str] = Counter()  # by job, as the next one
+        self._spoiled: Counter[str] = Counter()
+        self._leaving: dict[str, float] = {}  # uids that a worker may have, and that nobody waits for; until when
+        self._has_lockless = False  # a worker was seen that takes jobs without the server's lock
+        self._asked_at = clock()
+        self._at_work: deque[int] = deque(maxlen=_POLLS_REMEMBERED)
         self._poll_due = self._look_due = self._sweep_due = 0.0
         self._tick = threading.Event()
         # The worker's own loop hands over; deliveries go on for as long as this other one follows what was handed over.
@@ -145,6 +163,14 @@ class Farm(Worker):
         flight = self._flight_of(job_id)
         return flight.started if flight is not None else super().started_at(job_id)
 
+    def lanes(self) -> int:
+        """As many as were seen to render at once; before that, as many as may be handed over."""
+        return max(tuple(self._at_work), default=0) or self._most
+
+    def waits(self, job_id: str) -> bool:
+        flight = self._flight_of(job_id)
+        return flight is not None and flight.working is None
+
     def put_back(self, job_id: str, why: str) -> None:
         super().put_back(job_id, why)
         flight = self._flight_of(job_id)
@@ -153,7 +179,15 @@ class Farm(Worker):
             self._tick.set()
 
     def _flight_of(self, job_id: str) -> Flight | None:
-        return next((flight for flight in list(self._flights.values()) if flight.job_id == job_id), None)
+        return self._of_job.get(job_id)
+
+    def _add(self, flight: Flight) -> None:
+        self._flights[flight.uid] = self._of_job[flight.job_id] = flight
+
+    def _drop(self, flight: Flight) -> None:
+        self._flights.pop(flight.uid, None)
+        if self._of_job.get(flight.job_id) is flight:
+            del self._of_job[flight.job_id]
 
     def _resume(self) -> None:
         """What an earlier life handed over is picked up again by its uid."""
@@ -172,10 +206,10 @@ class Farm(Worker):
             flight = self._flight(job, slip, prepared, started_at=job.started_at or slip.at)
             flight.started -= max(0.0, clocks.seconds_between(flight.started_at, self._ledger.stamp()))
             flight.posted, flight.resumed, flight.shared = 0.0, True, "nobody watched while watchrender was down"
-            self._flights[slip.uid] = flight
+            self._add(flight)
             self._ledger.note(job.id, "picked up again after a restart: it is with the farm")
             logger.bind(job=job.id).info("{} is picked up again as {}", job.key, slip.uid)
-        self._farm.sweep(self._flights)
+        self._farm.sweep(self._is_waited_for)
 
     def _flight(self, job: Job, slip: Slip, prepared: Prepared, *, started_at: str) -> Flight:
         now = self._clock()
@@ -195,10 +229,14 @@ class Farm(Worker):
     def _next(self) -> Job | None:
         """The next job, if there is room for it: few are handed over, so that a late urgent one goes first; and films
         that come back faster than they can be looked into do not pile up."""
-        is_full = len(self._flights) >= self._most or len(self._landings) >= self._most
+        is_full = len(self._flights) + self._still_there() >= self._most or len(self._landings) >= self._most
         if is_full or (self._gate.waiting() and self._flights):
             return None
         return super()._next()
+
+    def _still_there(self) -> int:
+        now = self._clock()
+        return sum(now < until for until in list(self._leaving.values()))
 
     def _attempt(self, job: Job, prepared: Prepared) -> None:
         try:
@@ -209,7 +247,7 @@ class Farm(Worker):
             raise
         flight = self._flight(job, slip, prepared, started_at=self._ledger.stamp())
         flight.put_back = self._slot.put_back if self._slot is not None else None
-        self._flights[slip.uid] = flight
+        self._add(flight)
         self._say(job, self._farm.warnings(slip.uid))
         self._post(job, flight)
 
@@ -258,7 +296,26 @@ class Farm(Worker):
             self._poll()
         if now >= self._sweep_due:
             self._sweep_due = now + _SWEEP_SECONDS
-            self._left = {folder for folder in self._left if not disk.remove_tree(folder)}
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """What is left on the share of uids that are over: held open when it was removed, or made anew by a worker."""
+        with suppress(OSError):
+            self._farm.sweep(self._is_waited_for)
+        known = {flight.job_id for flight in list(self._flights.values())}
+        for counter in (self._vanished, self._spoiled):
+            for job_id in [found for found in counter if found not in known and self._is_over(found)]:
+                del counter[job_id]
+
+    def _is_waited_for(self, name: str) -> bool:
+        # In this order: what is being prepared becomes a flight, and a flight becomes a landing.
+        slot = self._slot
+        is_prepared = slot is not None and job_of(name) == slot.job_id
+        return is_prepared or name in self._flights or name in self._landings
+
+    def _is_over(self, job_id: str) -> bool:
+        job = self._ledger.get(job_id)
+        return job is None or job.over
 
     def _obey(self) -> None:
         """What people asked of jobs that are with the farm."""
@@ -283,12 +340,14 @@ class Farm(Worker):
             return
         asked_at = self._clock()
         found = self._server.standings([*(flight.uid for flight in flights), *doomed])
+        since, self._asked_at = self._asked_at, self._clock()
         if isinstance(found, Failure):
-            self._unheard(found)
+            self._unheard(found, self._asked_at - since)
             return
         for flight in flights:
             with logger.contextualize(job=flight.job_id):
                 self._hear_safely(flight, found.jobs.get(flight.uid), asked_at)
+        self._at_work.append(sum(flight.working is not None for flight in flights))
         self._tidy(found, doomed)
 
     def _hear_safely(self, flight: Flight, standing: Standing | None, asked_at: float) -> None:
@@ -307,11 +366,13 @@ class Farm(Worker):
         self._look_due = self._clock() + _LOOK_SECONDS
         self._gate.looked(self._farm.look(), self._farm.LOOKED_FOR)
 
-    def _unheard(self, failure: Failure) -> None:
-        """The server is away. Its workers render on, and nobody is blamed for the silence."""
+    def _unheard(self, failure: Failure, seconds: float) -> None:
+        """The server is away. Its workers render on, and nobody is blamed for the silence: for so many seconds there
+        was nothing to hear. No more than that is forgiven, for there are servers that answer now and then."""
         self._wait_for(failure)
+        now = self._clock()
         for flight in list(self._flights.values()):
-            flight.news = self._clock()
+            flight.news = min(now, flight.news + seconds)
             flight.shared = flight.shared or "the server was away for a while"
 
     def _wait_for(self, failure: Failure) -> None:
@@ -326,27 +387,46 @@ class Farm(Worker):
             return
         flight.missing = 0
         if (why := _spoiled(flight, standing)) is not None:
-            self._give_back(flight, why)
-            return
+            self._spoiled[flight.job_id] += 1
+            if self._spoiled[flight.job_id] <= _SPOILED_OFTEN:
+                self._give_back(flight, f"{why}; it is handed over again under a new uid")
+                return
+            # So often, it is the server that tells it wrongly, or a farm on which it cannot be helped.
+            flight.shared = flight.shared or why
         before, flight.standing = flight.standing, standing
         if standing.phase is not Phase.WAITING and flight.working is None:
             self._is_taken(flight, standing)
         match standing.phase:
             case Phase.WAITING:
                 flight.news = self._clock()
+                self._tell(flight, None, WAITING)
+                self._wait_for_a_worker(flight)
             case Phase.WORKING:
-                self._works(flight, standing, is_news=before != standing)
+                self._works(flight, standing, is_news=before is None or before.news != standing.news)
             case _:
                 self._lands(flight, standing)
+
+    def _wait_for_a_worker(self, flight: Flight) -> None:
+        """It may wait for long, but not without a word: perhaps nobody asks for its tags, or nobody at all."""
+        seconds = self._limits(flight).startup
+        if flight.told_to_wait or flight.working is not None or self._clock() - flight.started < seconds:
+            return
+        flight.told_to_wait = True
+        tags = flight.prepared.built.document.get("tags")
+        asks = f"asks for jobs, and for the tags {tags}" if tags else "asks nexrender-server for jobs"
+        words = f"a worker: none has taken it for {seconds:g} s; see whether one runs that {asks}"
+        self._ledger.note(flight.job_id, waiting_for=(words,))
+        logger.warning("{} waits for {}", flight.uid, words)
 
     def _is_taken(self, flight: Flight, standing: Standing) -> None:
         flight.working = flight.news = self._clock()
         self._vanished.pop(flight.job_id, None)
         if standing.executor is None:
+            self._has_lockless = True
             flight.shared = flight.shared or "its worker did not pick it up by the server's lock"
         who = f"the worker {standing.executor}" if standing.executor else "a worker"
         node = {"node": standing.executor} if standing.executor else {}
-        self._ledger.note(flight.job_id, f"{who} has it", **node)
+        self._ledger.note(flight.job_id, f"{who} has it", waiting_for=(), **node)
         logger.info("{} has it, as {}", who, flight.uid)
 
     def _missing(self, flight: Flight, asked_at: float) -> None:
@@ -438,22 +518,24 @@ class Farm(Worker):
     def _end(self, flight: Flight) -> None:
         """Nobody waits for this uid any more: it leaves the server, and its folder the share."""
         flight.growth.close()
-        self._flights.pop(flight.uid, None)
+        if flight.uid not in self._landings:
+            self._leaving[flight.uid] = self._clock() + _LEAVES_SECONDS
+            self._poll_due = 0.0
+        self._drop(flight)
         self._landings.pop(flight.uid, None)
         self._slips.doom(flight.uid)
         disk.remove_tree(flight.prepared.work)
-        private = self._farm.private(flight.uid)
-        if not disk.remove_tree(private):
-            self._left.add(private)  # a worker holds on to it
+        disk.remove_tree(self._farm.private(flight.uid))  # what a worker holds on to is swept later
         self._gate.wake.set()
 
     def _tidy(self, found: Standings, doomed: list[str]) -> None:
         """Remove from the server what nobody waits for: given up, cancelled, finished, or back with an old database."""
         for uid in doomed:
-            if uid in found.jobs:
-                self._server.delete(uid)
-            else:
+            if uid not in found.jobs:
                 self._slips.drop(uid)
+            elif self._server.delete(uid) is not None:
+                break  # it is away, or slow: those that are waited for come first
+            self._leaving.pop(uid, None)
         for uid in found.strangers:
             job_id = job_of(uid)
             if job_id is not None and uid not in self._slips and self._ledger.get(job_id) is not None:
@@ -471,14 +553,21 @@ class Farm(Worker):
         if failed and not standing.error:
             self._fails_without_a_word(flight, standing, attempted)
             return
+        if flight.resumed and not failed and self._folders.health() is not None:
+            return  # nobody can see now whether there is a film; it is asked for again
         if flight.resumed and not failed and not self._has_film(flight):
             self._give_back(flight, "watchrender was interrupted while it delivered the film; it is rendered again")
             return
         flight.growth.close()
-        self._landings[flight.uid] = Landing(flight=flight, is_ours=failed or flight.shared is None)
+        is_ours = failed or not self._may_be_shared(flight)
+        self._landings[flight.uid] = Landing(flight=flight, at=self._clock(), is_ours=is_ours)
         self._hand_over(Delivery(job_id=flight.job_id, attempted=attempted))
-        self._flights.pop(flight.uid, None)
+        self._drop(flight)
         self._gate.wake.set()
+
+    def _may_be_shared(self, flight: Flight) -> bool:
+        """Where some workers take jobs without the lock, having one by the lock keeps none of them away."""
+        return flight.shared is not None or self._has_lockless
 
     @staticmethod
     def _has_film(flight: Flight) -> bool:
@@ -513,6 +602,8 @@ class Farm(Worker):
         try:
             if not landing.is_ours and not self._make_ours(landing, delivery):
                 return landing.flight.uid not in self._landings
+            if self._may_come_yet(landing, delivery):
+                return False
         except OSError as error:
             job = self._ledger.get(delivery.job_id)
             if job is not None:
@@ -527,42 +618,69 @@ class Farm(Worker):
         """Where a second worker may be writing into the file, a copy is judged and delivered: made when nothing has
         moved for a while, and believed if nothing moved meanwhile. False: not yet, or never (then it is given back)."""
         prepared, now = delivery.attempted.prepared, self._clock()
+        if (offline := self._folders.health()) is not None:
+            raise disk.Away(errno.ENODEV, offline.message, str(prepared.output_folder))  # no film that has shrunk
         size = measure((prepared.output_folder,), time.monotonic() + _MEASURE_SECONDS)
         if landing.still_since is None:
             landing.size, landing.still_since = size, now
         if size != landing.size:
-            return self._two_at_once(landing)
+            return self._has_moved(landing)
         if now - landing.still_since < self._settle_seconds:
             return False
         ours = prepared.output_folder.with_name("ours")
         disk.remove_tree(ours)
         disk.copy_tree(prepared.output_folder, ours)
         if measure((prepared.output_folder,), time.monotonic() + _MEASURE_SECONDS) != size:
-            return self._two_at_once(landing)
+            return self._has_moved(landing)
         delivery.attempted = replace(delivery.attempted, prepared=replace(prepared, output_folder=ours))
         landing.is_ours = True
         return True
 
-    def _two_at_once(self, landing: Landing) -> bool:
-        self._give_back(landing.flight, "two workers rendered it at once into one file; it is handed over again")
+    def _has_moved(self, landing: Landing) -> bool:
+        """Once may be the share, which tells of the last bytes late; again is a second worker."""
+        landing.changes += 1
+        landing.size = landing.still_since = None
+        if landing.changes >= _MOVES_TWICE and self._spoiled[landing.flight.job_id] < _SPOILED_OFTEN:
+            self._spoiled[landing.flight.job_id] += 1
+            self._give_back(landing.flight, "two workers rendered it at once into one file; it is handed over again")
         return False
+
+    def _may_come_yet(self, landing: Landing, delivery: Delivery) -> bool:
+        """The worker is finished and the film is not there, or not whole: a share may show late what was written on
+        another machine. It is looked at again for a while before that is the verdict."""
+        job = self._ledger.get(delivery.job_id)
+        is_early = self._clock() - landing.at < _COMES_WITHIN_SETTLES * self._settle_seconds
+        if not is_early or job is None or delivery.begun or delivery.attempted.outcome.code != 0:
+            return False
+        failure = self._finisher.judge(job, delivery)
+        if failure is None or failure.code not in (Code.OUTPUT_MISSING, Code.OUTPUT_TRUNCATED):
+            return False
+        delivery.judged = False
+        if delivery.attempted.prepared.output_folder.name == "ours":
+            landing.is_ours = False  # a copy of what was there then
+            landing.still_since = None
+            out = landing.flight.prepared.output_folder
+            delivery.attempted = replace(
+                delivery.attempted, prepared=replace(delivery.attempted.prepared, output_folder=out)
+            )
+        return True
 
 
 def _spoiled(flight: Flight, standing: Standing) -> str | None:
     """Why nothing good can come of this uid any more."""
     before = flight.standing
     if standing.copies > 1:
-        return "nexrender-server has it twice; it is handed over again under a new uid"
+        return "nexrender-server has it twice"
     if before is None:
         return None
     if standing.phase is Phase.WAITING and before.phase is Phase.WORKING:
-        return "nexrender-server forgot that a worker has it (an older database?); it is handed over again"
+        return "nexrender-server says that no worker has it any more (an older database, or its worker was stopped)"
     if before.executor and standing.executor and before.executor != standing.executor:
-        return "a second worker took it; it is handed over again"
+        return "a second worker took it"
     # Workers without the lock say "started" once, and nothing more until the end: a second time was a second worker.
     is_again = standing.state == before.state == "started" and standing.executor is None
     if is_again and standing.updated != before.updated and standing.percent == before.percent:
-        return "two workers took it at once; it is handed over again"
+        return "two workers took it at once"
     return None
 
 

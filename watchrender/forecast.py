@@ -18,7 +18,7 @@ from typing import Any
 from watchrender.core import clock as clocks
 from watchrender.core import estimate
 from watchrender.core.estimate import Past, Prediction, Span, Start, Turn
-from watchrender.core.job import Job
+from watchrender.core.job import DELIVERING, Job
 from watchrender.core.states import State
 from watchrender.ledger.ledger import RENDERS, Ledger
 
@@ -49,19 +49,25 @@ class Forecast:
         node: str,
         *,
         stopped: Callable[[], str | None] = lambda: None,
+        lanes: Callable[[], int] = lambda: 1,
+        waits: Callable[[str], bool] = lambda _job: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stopped` says in words why nothing starts now; nobody can tell then when it will."""
+        """`stopped` says in words why nothing starts now; nobody can tell then when it will. `lanes` is how many render
+        at once, and `waits` whether a job that is rendering by its state still waits for a worker of a farm."""
         self._ledger = ledger
         self._node = node
         self._stopped = stopped
+        self._lanes = lanes
+        self._waits = waits
         self._clock = clock
         self._lock = threading.Lock()
         self._pasts: dict[_Key, deque[Past]] = defaultdict(lambda: deque(maxlen=estimate.MEMORY))
         self._digests: dict[str, _Looked] = {}
         self._numbers: deque[int] = deque()
         self._cached: tuple[float, dict[str, dict[str, Any]]] = (-1.0, {})
-        self._started: dict[str, float] = {}
+        self._started: dict[str, float] = {}  # of jobs that render, and some that did
+        self._handed: dict[str, dict[str, Any]] = {}  # the eta of jobs that wait for a worker
         self._whole: dict[_Key, int] = {}  # the frames of a whole composition, where one was rendered
         for number, record in sorted(ledger.db.documents(RENDERS).items()):
             self._numbers.append(number)
@@ -137,17 +143,31 @@ class Forecast:
         return estimate.predict(pasts, frames)
 
     def running(self, job: Job) -> dict[str, Any]:
-        """The eta of the job that renders, from its past and its own pace."""
-        started = self._started.setdefault(job.id, self._clock())
-        percent = job.progress.percent if job.progress is not None else None
-        elapsed = self._clock() - started
-        left = estimate.remaining(self.predict(job), elapsed, None if percent is None else percent / 100)
-        span = estimate.schedule(left, True, [])[0]
+        """The eta of a job that renders, from its past and its own pace."""
+        if self._is_handed(job):
+            self.queue()
+            return self._handed.get(job.id, _unknown(NO_HISTORY))
+        left = self._left(job, self._clock())
+        span = estimate.schedule([left], [])[0]
         return self._told(job, span, left, starts_at=job.started_at)
 
     def start(self, job_id: str) -> None:
         """An attempt of this job starts now."""
-        self._started = {job_id: self._clock()}
+        if len(self._started) > KEPT:
+            self._started.clear()
+        self._started[job_id] = self._clock()
+
+    def _is_handed(self, job: Job) -> bool:
+        """Does it wait for a worker? Then its render has not begun yet."""
+        if not self._waits(job.id):
+            return False
+        self._started[job.id] = self._clock()
+        return True
+
+    def _left(self, job: Job, now: float) -> Prediction | None:
+        started = self._started.setdefault(job.id, now)
+        percent = job.progress.percent if job.progress is not None else None
+        return estimate.remaining(self.predict(job), now - started, None if percent is None else percent / 100)
 
     def queue(self, limit: int = 500) -> dict[str, dict[str, Any]]:
         """The eta of each of the first queued jobs, by id; at most a second old."""
@@ -156,18 +176,18 @@ class Forecast:
             return self._cached[1]
         jobs = self._ledger.queue(limit)
         rendering = [job for job in self._ledger.begun() if job.state is State.RENDERING]
-        left: Prediction | None = None
-        for job in rendering:
-            percent = job.progress.percent if job.progress is not None else None
-            elapsed = now - self._started.get(job.id, now)
-            left = estimate.remaining(self.predict(job), elapsed, None if percent is None else percent / 100)
+        handed = [job for job in rendering if self._is_handed(job)]
+        waits = {job.id for job in handed}
+        left = [self._left(job, now) for job in rendering if job.id not in waits and not _is_rendered(job)]
         moment, stopped = self._ledger.stamp(), self._stopped()
-        waiting = [job for job in jobs if not job.hold and stopped is None]
+        # What is handed over goes on, whatever stops the queue.
+        waiting = handed + [job for job in jobs if not job.hold and stopped is None]
         turns = [Turn(prediction=self.predict(job), ready_in=_ready_in(job, moment)) for job in waiting]
-        spans = estimate.schedule(left, bool(rendering), turns)[1 if rendering else 0 :]
+        spans = estimate.schedule(left, turns, self._lanes())[len(left) :]
         told = {job.id: _unknown("held" if job.hold else stopped or "") for job in jobs}
         for job, span, turn in zip(waiting, spans, turns, strict=True):
             told[job.id] = self._told(job, span, turn.prediction)
+        self._handed = {job.id: told.pop(job.id) for job in handed}
         self._cached = (now, told)
         return told
 
@@ -205,6 +225,10 @@ def _content(path: str, size: int) -> str:
             file.seek(place)
             digest.update(file.read(4 * SAMPLE_BYTES if size <= 4 * SAMPLE_BYTES else SAMPLE_BYTES))
     return digest.hexdigest()[:24]
+
+
+def _is_rendered(job: Job) -> bool:
+    return job.progress is not None and job.progress.stage == DELIVERING
 
 
 def _ready_in(job: Job, moment: str) -> float:

@@ -15,7 +15,7 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,7 +84,7 @@ class FarmPreparer(Preparer):
         brought = _Bringing(self, job, judged, private).bring()
         if isinstance(brought, Failure):
             return brought
-        self._warned[uid] = brought.warnings
+        self._warned[uid] = (*brought.warnings, *_without_effect(judged))
         output_dir = self.as_workers_see(private / "out")
         windows = is_windows(output_dir)
         try:
@@ -125,14 +125,14 @@ class FarmPreparer(Preparer):
         """The folder on the share that is this attempt's own."""
         return private_folder(self.folders, uid)
 
-    def sweep(self, kept: Container[str]) -> None:
+    def sweep(self, is_kept: Callable[[str], bool]) -> None:
         """Remove the folders of attempts that nobody waits for any more."""
         top = self.folders.root / FARM
         if not top.is_dir():
             return
-        for entry in os.scandir(top):
-            if entry.name not in kept:
-                disk.remove_tree(Path(entry.path))
+        for name in os.listdir(top):  # all of them, before any is asked for: what is made meanwhile is not among them
+            if not is_kept(name):
+                disk.remove_tree(top / name)
 
     def as_workers_see(self, path: Path | str) -> str:
         """A path of ours as the workers write it."""
@@ -159,6 +159,14 @@ class FarmPreparer(Preparer):
         words = (*self.config.nexrender_server.tags, *(judged.settings.tags or ()))
         plain = (_NOT_IN_A_TAG.sub(" ", word.lower()).strip() for word in words)
         return ", ".join(dict.fromkeys(filter(None, plain)))
+
+
+def _without_effect(judged: Judged) -> Iterator[str]:
+    if judged.settings.aerender is not None:
+        yield (
+            f"aerender: {judged.settings.aerender} has no effect on a farm: each worker has its own After Effects; use"
+            " tags, and workers that pick by them"
+        )
 
 
 def private_folder(folders: Folders, uid: str) -> Path:

@@ -70,7 +70,13 @@ class Parts:
         self.notifier = Notifier(config, ledger, node=node)
         self.closer = Closer(folders=folders, ledger=ledger, log_of=partial(log_of, self.places))
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=look)
-        self.forecast = Forecast(ledger, node, stopped=self.gate.stopped)
+        self.forecast = Forecast(
+            ledger,
+            node,
+            stopped=self.gate.stopped,
+            lanes=lambda: self.worker.lanes(),
+            waits=lambda job_id: self.worker.waits(job_id),
+        )
         self.farm_server = of_settings(config.nexrender_server) if config.engine == "nexrender-server" else None
         self._build_judging()
         self._build_rendering(node)

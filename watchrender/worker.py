@@ -20,7 +20,7 @@ from watchrender.conclude import REST_SECONDS, Concluder
 from watchrender.core import clock as clocks
 from watchrender.core import retry
 from watchrender.core.failure import Failure, Kind
-from watchrender.core.job import Job, Progress
+from watchrender.core.job import DELIVERING, Job, Progress
 from watchrender.core.states import Event, Refused, State
 from watchrender.finish import Delivery, Finisher
 from watchrender.gate import Gate
@@ -128,6 +128,14 @@ class Worker:
         """Monotonic start of the attempt that runs, for this job only."""
         slot = self._slot
         return slot.started if slot is not None and slot.job_id == job_id else None
+
+    def lanes(self) -> int:
+        """How many jobs can render at once."""
+        return 1
+
+    def waits(self, _job_id: str) -> bool:
+        """Is this job of a farm, and has no worker taken it yet?"""
+        return False
 
     def put_back(self, job_id: str, why: str) -> None:
         """End the running attempt of this job and queue it again; no try is used."""
@@ -468,7 +476,7 @@ class Worker:
             job = self._ledger.get(job_id)
             if job is None or job.cancel_requested or job.state is not State.RENDERING:
                 return False
-            self._ledger.progress(job_id, replace(job.progress or Progress(), stage="delivering"))
+            self._ledger.progress(job_id, replace(job.progress or Progress(), stage=DELIVERING))
             return True
 
 

@@ -122,7 +122,12 @@ def _judge(config: Config, folders: Folders) -> Judge:
         folders=_Anywhere(folders.root, config.folders),
         ledger=None,
         footage=Footage(work),
-        module_installed=lambda name: isinstance(engine, Failure) or nexrender.module_installed(engine, name),
+        # On a farm the modules are the workers', and only a render can tell.
+        module_installed=lambda name: (
+            config.engine == "nexrender-server"
+            or isinstance(engine, Failure)
+            or nexrender.module_installed(engine, name)
+        ),
         now=lambda: datetime.now(UTC),
         settle_seconds=0.0,
     )

@@ -108,7 +108,7 @@ class NexrenderServer(Section):
     )
     max_in_flight: kinds.Whole = _key(4, "Jobs handed over at once; few, so that a late urgent one goes first.", ge=1)
     poll_interval: kinds.SomeSeconds = _key("2s", "Between two questions how the jobs stand.")
-    tags: tuple[kinds.Filled, ...] = _key([], "Tags given to every job, for workers that pick by tag.")
+    tags: tuple[kinds.Filled, ...] = _key([], "Given to every job, for servers newer than 1.38 that go by tags.")
     path_map: tuple[PathRule, ...] = _key([], "From this machine's paths to the workers': [{from: /mnt/r, to: 'R:/'}].")
 
 

@@ -8,6 +8,7 @@ the less is known. Without a past nothing is guessed.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,22 +161,25 @@ def remaining(prediction: Prediction | None, elapsed: float, share: float | None
     )
 
 
-def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]) -> list[Start | None]:
-    """One span for the running job (if there is one), then one for each of the queue, which is given in its order.
+def schedule(running: Sequence[Prediction | None], queue: Sequence[Turn], lanes: int = 1) -> list[Start | None]:
+    """One span for each running job, then one for each of the queue, which is given in its order. `lanes` is how many
+    can render at once.
 
-    A job that may not start yet lets others go first. Of a job without a prediction only its start is told, and nothing
-    of those behind it: who knows how long it takes?
+    A job that may not start yet lets others go first. Of a job without a prediction only its start is told, and its
+    lane tells nothing of those behind it: who knows how long it takes?
     """
-    at, errors = 0.0, _Errors()
-    spans: list[Start | None] = []
-    if is_running:
-        if running is None:
-            return [None] * (1 + len(queue))
-        spans.append(_span(0.0, running, errors.plus(running)))
-        at, errors = running.seconds, errors.plus(running)
+    first = _Errors()
+    first = _Errors()
+    spans: list[Start | None] = [None if known is None else _span(0.0, known, first.plus(known)) for known in running]
+    # Where more seem to run than can, the first of them are on their way out: what ends last holds the lanes.
+    held = sorted(running, key=lambda known: math.inf if known is None else known.seconds)[-lanes:]
+    free = [(known.seconds, lane, first.plus(known)) for lane, known in enumerate(held) if known is not None]
+    free += [(0.0, lane, first) for lane in range(len(held), lanes)]
+    heapq.heapify(free)
     told: dict[int, Start] = {}
     left = list(range(len(queue)))
-    while left:
+    while left and free:
+        at, lane, errors = heapq.heappop(free)
         place = next((place for place in left if queue[place].ready_in <= at), None)
         if place is None:
             place = min(left, key=lambda found: queue[found].ready_in)
@@ -184,10 +188,10 @@ def schedule(running: Prediction | None, is_running: bool, queue: Sequence[Turn]
         prediction = queue[place].prediction
         if prediction is None:
             told[place] = Start(starts=at)
-            break
+            continue
         errors = errors.plus(prediction)
         told[place] = _span(at, prediction, errors)
-        at += prediction.seconds
+        heapq.heappush(free, (at + prediction.seconds, lane, errors))
     return [*spans, *(told.get(place) for place in range(len(queue)))]
 
 

@@ -33,6 +33,10 @@ class Form(StrEnum):
     ZIP = "zip"
 
 
+#: The stage of a film that is good and on its way to its place.
+DELIVERING = "delivering"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """How far a render is. None means: not known."""

@@ -26,14 +26,13 @@ from watchrender.config import Config, cautions, default_state_dir, is_loopback
 from watchrender.core import clock
 from watchrender.core.failure import CATALOGUE, Code
 from watchrender.core.states import OVER
-from watchrender.install import machine
+from watchrender.install import farm, machine
 from watchrender.install.presence import alive
 from watchrender.install.report import Line, bad, hung, ok, warn, within
 from watchrender.install.share import Measured, measure, trial_folder
 from watchrender.ledger.journal import FORMAT
 from watchrender.ledger.reading import load, migrated
 from watchrender.ledger.storage import NewerLedger, read
-from watchrender.render.server import server_failure
 from watchrender.retention import expired, in_words
 from watchrender.spool.folders import Folders
 from watchrender.spool.volume import Volume, free_bytes, volume_of
@@ -98,7 +97,8 @@ def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Itera
         # Nothing renders here: nexrender, After Effects and their session are the workers' own.
         return [
             ("python", machine.python),
-            ("nexrender-server", partial(farm, config)),
+            ("nexrender-server", partial(farm.server, config)),
+            ("path_map", partial(farm.paths_of_the_workers, config)),
             ("extras", partial(machine.extras, config)),
         ]
     looks: list[tuple[str, Callable[[], Iterator[Line]]]] = [
@@ -116,15 +116,6 @@ def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Itera
 def _of_the_case(case: Case) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
     looks = (settings, token, notify, state, work, root, folders, renames, share, space, keeping, service)
     return [(look.__name__, partial(look, case)) for look in looks]
-
-
-def farm(config: Config) -> Iterator[Line]:
-    """The server that the queue is handed to is asked as the service would ask it."""
-    failure = server_failure(config)
-    if failure is not None:
-        yield bad("nexrender-server", failure.message, failure.cure)
-    else:
-        yield ok("nexrender-server", f"{config.nexrender_server.url} answers, and takes our secret")
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

@@ -20,7 +20,8 @@ from watchrender.logs import masked
 from watchrender.notify import signature
 from watchrender.notify.address import Way, has_apprise, trouble, way
 from watchrender.notify.message import Message
-from watchrender.render.fetch import CLIENT_ERRORS, AddressRefused, Resolve, checked_client, resolve_host
+from watchrender.render.fetch import AddressRefused, Resolve, checked_client, resolve_host
+from watchrender.render.wire import CLIENT_ERRORS
 
 SECONDS = 15.0
 _LONGEST_RETRY_AFTER = 3600.0

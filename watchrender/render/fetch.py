@@ -18,10 +18,9 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import httpcore2
 import httpx2
@@ -31,6 +30,7 @@ from watchrender.core import hosts
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.hosts import Link
 from watchrender.core.policy import Policy
+from watchrender.render.wire import CLIENT_ERRORS, BoundedStream, PoolTransport, left
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -38,17 +38,6 @@ _SILENCE_SECONDS = 30.0
 _CHUNK = 256 * 1024
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _ASKING = {"User-Agent": "watchrender", "Accept": "*/*", "Accept-Encoding": "identity"}
-#: What a client may raise: httpx2's own errors, and those of the layer below that a checked one speaks with.
-CLIENT_ERRORS = (
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    httpx2.StreamError,
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.UnsupportedProtocol,
-)
-
 Resolve = Callable[[str, int], list[str]]
 
 
@@ -186,7 +175,7 @@ def _client_over(
 ) -> httpx2.Client:
     pool = httpcore2.ConnectionPool(ssl_context=certificates or httpx2.create_ssl_context(), network_backend=backend)
     timeout = httpx2.Timeout(silence)
-    return httpx2.Client(transport=_Transport(pool), timeout=timeout, trust_env=False, headers=headers)
+    return httpx2.Client(transport=PoolTransport(pool), timeout=timeout, trust_env=False, headers=headers)
 
 
 def link_or_copy(file: Path, target: Path) -> None:
@@ -314,9 +303,9 @@ class _CheckedBackend(httpcore2.NetworkBackend):
         error: Exception = httpcore2.ConnectError(f"{host} has no address")
         for address in addresses:
             try:
-                wait = _left(self._deadline, timeout)
+                wait = left(self._deadline, timeout)
                 stream = self._plain.connect_tcp(address, port, wait, local_address, socket_options)
-                return _BoundedStream(stream, self._deadline)
+                return BoundedStream(stream, self._deadline)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failed:
                 error = failed
         raise error
@@ -326,78 +315,6 @@ class _CheckedBackend(httpcore2.NetworkBackend):
             return self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"its host {host} is not known: {error}") from error
-
-
-class _BoundedStream(httpcore2.NetworkStream):
-    """A connection whose every read and write ends at the deadline, however slowly the other side trickles."""
-
-    def __init__(self, stream: httpcore2.NetworkStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(self._deadline, timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(self._deadline, timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        inner = self._stream.start_tls(ssl_context, server_hostname, _left(self._deadline, timeout))
-        return _BoundedStream(inner, self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _Transport(httpx2.BaseTransport):
-    """httpx2 over a pool of ours: its own transport takes no backend."""
-
-    def __init__(self, pool: httpcore2.ConnectionPool) -> None:
-        self._pool = pool
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = httpcore2.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        asked = httpcore2.Request(
-            method=request.method,
-            url=url,
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        answer = self._pool.handle_request(asked)
-        return httpx2.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class _Body(httpx2.SyncByteStream):
-    def __init__(self, answer: httpcore2.Response) -> None:
-        self._answer = answer
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._answer.iter_stream()
-
-    def close(self) -> None:
-        self._answer.close()
-
-
-def _left(deadline: float, timeout: float | None) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise httpcore2.ReadTimeout("the time for this download is up")
-    return left if timeout is None else min(timeout, left)
 
 
 def _marks(kept: Kept) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import secrets
 import time
 from collections import Counter
@@ -20,10 +21,13 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import httpcore2
 import httpx2
 
 from watchrender.config.model import Config, NexrenderServer
 from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.textual import short
+from watchrender.render.wire import CLIENT_ERRORS, BoundedBackend, PoolTransport
 
 #: One request, from the first byte sent to the last one read.
 _DEADLINE_SECONDS = 30.0
@@ -35,9 +39,16 @@ _STRANGERS_ANYWAY = 500
 #: Then so many polls are singles, before the list is tried again.
 _SINGLES = 100
 _WORDS = 4000  # characters of an error that are kept
+_DEEPEST = 5  # lists in lists of errors
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: A line for each poll tells nobody anything.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
-_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError)
+_ERRORS = (*CLIENT_ERRORS, OSError)
+#: What a server says of a job that it has taken; nexrender-server itself says 200.
+_TAKEN = frozenset({200, 201, 202})
+_REFUSED = frozenset({401, 403, 407})
+_NO_SUCH_ADDRESS = frozenset({204, 404, 405, 501})  # nexrender-server itself says 204
+_LIGHT_LIST, _WHOLE_LIST = "/jobs/status", "/jobs"
 
 
 class Phase(StrEnum):
@@ -74,6 +85,11 @@ class Standing:
     def phase(self) -> Phase:
         return _PHASES.get(self.state, Phase.WORKING)
 
+    @property
+    def news(self) -> tuple[str, float | None, str | None]:
+        """What is different when a render has come further. The time of a change is not: it may change by itself."""
+        return self.state, self.percent, self.executor
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standings:
@@ -102,15 +118,21 @@ class Server:
         self._limit = limit
         self._clock = clock
         self._singles = 0
+        self._list = _LIGHT_LIST
         self._list_is_bad = False
         headers = {"user-agent": "watchrender", "accept": "application/json", "accept-encoding": "identity"}
         if secret:
             headers["nexrender-secret"] = secret
         timeout = httpx2.Timeout(min(10.0, deadline), connect=min(5.0, deadline))
         # Not by the proxy of the environment: the farm is on our own network. And each time by a fresh connection: one
-        # that died with the server's last life would leave open whether a job has arrived.
-        fresh = httpx2.Limits(max_keepalive_connections=0)
-        self._client = httpx2.Client(headers=headers, timeout=timeout, limits=fresh, trust_env=False)
+        # that died with the server's last life would leave open whether a job has arrived. So the connection's deadline
+        # is the request's.
+        pool = httpcore2.ConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
+            max_keepalive_connections=0,
+            network_backend=BoundedBackend(deadline),
+        )
+        self._client = httpx2.Client(headers=headers, timeout=timeout, transport=PoolTransport(pool), trust_env=False)
 
     def close(self) -> None:
         self._client.close()
@@ -122,7 +144,7 @@ class Server:
         answer = self._ask("GET", "/health")
         if isinstance(answer, Failure):
             return answer
-        if answer.status != 200 or answer.body.strip() != b"ok":
+        if answer.status != 200 or answer.body.strip().strip(b'"').lower() != b"ok":
             return self._rubbish("asked for its health", answer, cure="Let nexrender_server.url name nexrender-server.")
         if self._list_is_bad:
             found = self.standings(())
@@ -140,10 +162,12 @@ class Server:
             return answer
         if answer.status == 413:
             return fail(Code.JOB_TOO_LARGE, f"{self._shown} does not take a job of this size.")
-        if answer.status == 400:
+        # A page says that something stands between us and the server, "Invalid JSON" that something spoiled what we
+        # sent (it was JSON), and neither says anything of the job.
+        if answer.status == 400 and not answer.is_page and not answer.body.startswith(b"Invalid JSON"):
             return fail(Code.JOB_INVALID, f"{self._shown} does not take this job: {answer.words}")
         told = answer.json()
-        if answer.status != 200 or not isinstance(told, dict) or told.get("uid") != document.get("uid"):
+        if answer.status not in _TAKEN or not isinstance(told, dict) or told.get("uid") != document.get("uid"):
             return self._rubbish("handed a job", answer)
         return None
 
@@ -168,22 +192,29 @@ class Server:
     # -- answers --------------------------------------------------------------------------------------------
 
     def _listed(self, uids: Collection[str]) -> Standings | Failure:
-        answer = self._ask("GET", "/jobs/status")
+        answer = self._ask("GET", self._list)
+        if isinstance(answer, _Answer) and answer.status in _NO_SUCH_ADDRESS and self._list == _LIGHT_LIST:
+            # A server without the light list: the whole one says the same, with every job's document.
+            answer = self._ask("GET", _WHOLE_LIST)
+            if isinstance(answer, _Answer) and isinstance(answer.json(), list):
+                self._list = _WHOLE_LIST
         if isinstance(answer, Failure):
             return answer
         listed = answer.json()
         if answer.status != 200 or not isinstance(listed, list):
             return self._rubbish("asked how the jobs stand", answer)
+        asked = set(uids)
         found: dict[str, Standing] = {}
         counted: Counter[str] = Counter()
         for entry in listed:
             standing = _read(entry)
+            if standing is None and _is_of_others(entry, asked):
+                continue  # whatever they have done to their job, ours are told of
             if standing is None:
                 # Who is not in a list with holes may be in one of the holes.
                 return self._rubbish("asked how the jobs stand", answer)
             found[standing.uid] = standing
             counted[standing.uid] += 1
-        asked = set(uids)
         return Standings(
             jobs={uid: replace(found[uid], copies=counted[uid]) for uid in asked & found.keys()},
             strangers=tuple(uid for uid in found if uid not in asked),
@@ -195,8 +226,11 @@ class Server:
             found = self._single(uid)
             if isinstance(found, Failure):
                 return found
-            if found is not None:
-                jobs[uid] = found
+            if found is None:
+                # Nothing, with a 200 or a 204, is also how one says "no" who knows nothing of nexrender: only a list
+                # that lacks a job says that it is gone.
+                return self._listed(uids)
+            jobs[uid] = found
         return Standings(jobs=jobs)
 
     def _single(self, uid: str) -> Standing | Failure | None:
@@ -221,7 +255,7 @@ class Server:
         told = answer.json()
         if answer.status == 200 and isinstance(told, dict) and told.get("uid") == uid:
             return True
-        if (answer.status == 200 and told in (None, {})) or (answer.status == 404 and told is not _NO_JSON):
+        if (answer.status == 200 and told in (None, {})) or (answer.status == 404 and not answer.is_page):
             return False
         return self._rubbish("asked for a job", answer)
 
@@ -240,13 +274,19 @@ class Server:
                         return self._trouble(f"answers with more than {self._limit} bytes")
                     if self._clock() > until:
                         return self._trouble(f"is too slow: an answer took more than {self._deadline:g} s")
-                answer = _Answer(status=response.status_code, body=bytes(read))
+                leads_to = response.headers.get("location", "")
+                answer = _Answer(status=response.status_code, body=bytes(read), leads_to=leads_to)
         except _ERRORS as error:
             return self._trouble(_in_words(error))
-        if answer.status == 403:
+        if answer.status in _REFUSED:
             return self._trouble(
-                "refuses our secret (403)",
+                f"refuses our secret ({answer.status})",
                 cure="Set nexrender_server.secret to what nexrender-server was started with (--secret).",
+            )
+        if 300 <= answer.status < 400:
+            return self._trouble(
+                f"sends us elsewhere ({answer.status}{f' to {where}' if (where := _shown(answer.leads_to)) else ''})",
+                cure="Set nexrender_server.url to the address of nexrender-server itself.",
             )
         return answer
 
@@ -283,6 +323,7 @@ _NO_JSON = object()
 class _Answer:
     status: int
     body: bytes = field(repr=False)
+    leads_to: str = ""
 
     def json(self) -> Any:
         """The document, or something that equals nothing."""
@@ -292,8 +333,12 @@ class _Answer:
             return _NO_JSON
 
     @property
+    def is_page(self) -> bool:
+        return self.body.lstrip()[:15].lower().startswith((b"<!doctype", b"<html"))
+
+    @property
     def words(self) -> str:
-        text = " ".join(self.body[:2000].decode("utf-8", "replace").split())
+        text = _clean(" ".join(self.body[:2000].decode("utf-8", "replace").split()))
         return text[:200] + ("…" if len(text) > 200 else "")
 
 
@@ -301,59 +346,85 @@ def _read(entry: Any) -> Standing | None:
     """One entry of the light form; None where it is none."""
     if not isinstance(entry, dict) or not isinstance(entry.get("uid"), str) or not isinstance(entry.get("state"), str):
         return None
-    executor, updated = entry.get("jobExecutor"), entry.get("updatedAt")
+    executor, updated = entry.get("jobExecutor", entry.get("executor")), entry.get("updatedAt")
     return Standing(
         uid=entry["uid"],
-        state=entry["state"],
+        state=short(entry["state"]),
         percent=_percent(entry.get("renderProgress")),
-        error=_error(entry.get("error")),
-        executor=executor.removeprefix("::ffff:")[:200] if isinstance(executor, str) and executor else None,
+        error=_clean(_error(entry.get("error"))),
+        executor=short(executor.removeprefix("::ffff:"), 200) if isinstance(executor, str) and executor else None,
         updated=updated if isinstance(updated, str) else None,
         seconds=_seconds(entry.get("timings")),
     )
 
 
+def _is_of_others(entry: Any, asked: Collection[str]) -> bool:
+    uid = entry.get("uid") if isinstance(entry, dict) else None
+    return isinstance(uid, str) and bool(uid) and uid not in asked
+
+
 def _percent(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    found = _number(value)
+    return None if found is None else min(100.0, max(0.0, found))
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return min(100.0, max(0.0, float(value)))
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
-def _error(value: Any) -> str:
+def _error(value: Any, depth: int = 0) -> str:
     """An error in words. Old workers send an Error as JSON: its words are lost, what is left are node's own fields."""
     if isinstance(value, str):
         return value.strip()[-_WORDS:]
+    if depth >= _DEEPEST:
+        return ""
     if isinstance(value, Sequence):
-        return "\n".join(filter(None, map(_error, value)))[-_WORDS:]
+        return "\n".join(filter(None, (_error(found, depth + 1) for found in value)))[-_WORDS:]
     if not isinstance(value, Mapping):
         return ""
     if isinstance(value.get("message"), str):
         return str(value["message"])[-_WORDS:]
     if isinstance(value.get("code"), str) and isinstance(value.get("path"), str):
         return f"Error: {value['code']}: {value.get('syscall') or 'open'} '{value['path']}'"[-_WORDS:]
-    return json.dumps(value, ensure_ascii=False)[:_WORDS] if value else ""
+    try:
+        return json.dumps(value, ensure_ascii=False)[:_WORDS] if value else ""
+    except RecursionError:
+        return ""
+
+
+def _clean(text: str) -> str:
+    """What may stand in a message and in a file of UTF-8."""
+    return _CONTROLS.sub(" ", text.encode("utf-8", "replace").decode())
 
 
 def _seconds(timings: Any) -> float | None:
     if not isinstance(timings, Mapping):
         return None
-    begin, end = timings.get("render:dorender"), timings.get("render:postrender")
-    if not isinstance(begin, (int, float)) or not isinstance(end, (int, float)):
-        return None
-    return (end - begin) / 1000 if 0 < end - begin < 1e10 else None
+    begin, end = _number(timings.get("render:dorender")), _number(timings.get("render:postrender"))
+    return (end - begin) / 1000 if begin is not None and end is not None and 0 < end - begin < 1e10 else None
 
 
 def _shown(url: str) -> str:
-    """The address without what may stand before an @."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    """The address without what may stand before an @, or after the path."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    where = parts.netloc.rpartition("@")[2]
+    return (f"{parts.scheme}://{where}" if where else "") + parts.path.rstrip("/")[:200]
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+    if isinstance(error, httpcore2.ConnectTimeout | httpcore2.PoolTimeout | httpx2.ConnectTimeout):
         return "cannot be reached (no connection in time)"
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpcore2.TimeoutException | httpx2.TimeoutException):
         return "is too slow: it did not answer in time"
-    if isinstance(error, httpx2.ConnectError):
+    if isinstance(error, httpcore2.ConnectError | httpx2.ConnectError):
         return f"cannot be reached ({error or 'no connection'})"
     return f"broke off its answer ({error or type(error).__name__})"
