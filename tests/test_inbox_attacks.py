@@ -8,9 +8,11 @@ import os
 import shutil
 import socket
 import sys
+import threading
+import time
 import unicodedata
+import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -237,23 +239,87 @@ def _without_override() -> list[str]:
     return ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}"]
 
 
-@pytest.mark.timeout(600)
+#: What bad files hold, and the code of the refusal that is said of it.
+_BAD = {
+    b'{"template": oops}': "JOB_UNREADABLE",
+    b"[" * 1000: "JOB_INVALID",
+    b"\xff\xfe{": "JOB_UNREADABLE",
+    b'{"template": {"src": 7}}': "JOB_INVALID",
+    b"{}": "JOB_INVALID",
+    b"null": "JOB_INVALID",
+}
+
+
+class _Pulse(threading.Thread):
+    """Asks /healthz all the time. The longest that an answer took, and what else it said."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._url = f"http://127.0.0.1:{port}/healthz"
+        self.over = threading.Event()
+        self.asked, self.longest, self.wrong = 0, 0.0, list[str]()
+
+    def run(self) -> None:
+        while not self.over.wait(0.1):
+            began = time.monotonic()
+            try:
+                with urllib.request.urlopen(self._url, timeout=60) as answer:
+                    if answer.status != 200:
+                        self.wrong.append(str(answer.status))
+            except OSError as error:
+                self.wrong.append(str(error))
+            self.asked += 1
+            self.longest = max(self.longest, time.monotonic() - began)
+
+
+@pytest.mark.timeout(900)
 def test_ten_thousand_bad_files_at_once(lived: Lived) -> None:
+    """Nine thousand broken jobs and a thousand other files, with good jobs before, among and behind them: those render
+    meanwhile, each bad one has its letter, each other file is named once, and the service answers all the while."""
     inbox = lived.root / "inbox"
-    contents = [b'{"template": oops}', b"[" * 1000, b"\xff\xfe", b'{"template": {"src": 7}}', b"{}", b"null"]
-    others: list[Any] = [b"not a job", b"x"]
+    (inbox / "_PAUSE").unlink()
+    lived.change(server={"enabled": True, "port": 0})
+    contents = list(_BAD)
     hidden = []
     for number in range(10_000):
         path = inbox / f".bad{number}"
-        path.write_bytes(contents[number % len(contents)] if number % 10 else others[number % 2])
+        path.write_bytes(contents[number % len(contents)] if number % 10 else b"not a job")
         hidden.append(path)
 
     with living(lived):
+        pulse = _Pulse(until(lambda: lived.said().get("address"), 60)[1])
+        pulse.start()
+        lived.drop("good-before.json")
         for number, path in enumerate(hidden):
             path.rename(inbox / (f"bad{number}.json" if number % 10 else f"bad{number}.txt"))
-        _good(lived, 250)
+            if number == 5000:
+                lived.drop("good-among.json")
+        lived.drop(f"{_GOOD}.json")
+        for name in ("good-before", "good-among", _GOOD):
+            lived.wait(name, "completed", 300)
         until(lambda: lived.said().get("counts", {}).get("failed", 0) >= 9000, 300)
+        until(lambda: sum(_is_named(found) for found in lived.said()["ignored"]) == 1000, 60)
+        pulse.over.set()
+        pulse.join(60)
         assert lived.peak_mebibytes() < MEMORY_MEBIBYTES
         assert "a fault in watchrender itself" not in lived.output()
-        lived.terminate()
-    assert len(list(inbox.glob("bad*.txt"))) == 1000
+        assert lived.terminate() == 0
+
+    assert (pulse.wrong, pulse.asked > 20) == ([], True)
+    assert pulse.longest < 10, f"an answer took {pulse.longest:.1f} s"
+    for number in range(10_000):
+        if number % 10 == 0:
+            assert (inbox / f"bad{number}.txt").is_file()
+            continue
+        folder = lived.root / "failed" / f"bad{number}"
+        letter = (folder / "WHY.txt").read_text(encoding="utf-8")
+        code = _BAD[contents[number % len(contents)]]
+        assert letter.startswith(f"bad{number} was not rendered.") and code in letter, letter
+        assert (folder / f"bad{number}.json").read_bytes() == contents[number % len(contents)]
+    assert sorted(path.name for path in inbox.iterdir()) == sorted(
+        f"bad{number}.txt" for number in range(0, 10_000, 10)
+    )
+
+
+def _is_named(found: dict[str, str]) -> bool:
+    return found["path"].endswith(".txt") and "not a job file" in found["why"]

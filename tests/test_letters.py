@@ -13,7 +13,12 @@ import pytest
 from watchrender.core import letters
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
+from watchrender.core.policy import Facts, Policy, objections
 from watchrender.core.states import State
+from watchrender.render.outputs import Outputs
+from watchrender.render.transcript import Transcript
+from watchrender.render.verdict import Exit, Expect, judge
+from watchrender.spool import jobfile
 
 LETTERS = Path(__file__).parent / "data" / "letters"
 
@@ -35,7 +40,35 @@ def _job(**more: object) -> Job:
 _LINE = {"at": "2026-03-01T12:00:00.000Z", "from": "queued", "to": "cancelled"}
 _TRIES = ({"number": 1}, {"number": 2}, {"number": 3}, {"number": 4})
 
+
+def _refused_for(refusal: object) -> str:
+    """The letter for a refusal as the reader of jobs, the policy or the verdict words it."""
+    assert isinstance(refusal, Failure)
+    return letters.why(_job(sidecar="spot.yaml"), refusal)
+
+
+def _policy_says(action: dict[str, object]) -> Failure:
+    document = {"template": {"src": "/x/spot.aep", "composition": "Main"}, "actions": {"postrender": [action]}}
+    facts = Facts(root="/mnt/renders", base="/mnt/renders/inbox", windows=False, realpath=str)
+    return objections(document, facts, Policy())[0][0]
+
+
+def _verdict_says(composition: str, *known: str) -> Failure | None:
+    transcript = Transcript()
+    transcript.feed("aerender ERROR: No comp was found with the given name.", 0.0)
+    expect = Expect(composition=composition, template="spot.aep")
+    return judge(Exit(code=1), transcript, Outputs(), expect=expect, known_compositions=known).failure
+
+
 CASES: dict[str, str] = {
+    "composition": _refused_for(_verdict_says("mian", "Main", "Intro", "End card")),
+    "composition-unknown": _refused_for(_verdict_says("mian")),
+    "module": _refused_for(_policy_says({"module": "@nexrender/action-cpoy", "output": "/x/"})),
+    "module-by-path": _refused_for(_policy_says({"module": "../evil.js"})),
+    "settings-key": _refused_for(
+        jobfile.read_sidecar(b"prority: 80\nhold: yes\nexpect: {frame: 100}\noutput: /x/{jb}.mov\n", "spot.yaml")
+    ),
+    "settings-priority": _refused_for(jobfile.read_sidecar(b"tags: [a]\npriority: urgnet\n", "spot.yaml")),
     "broken-json": letters.why(
         _job(),
         Failure(

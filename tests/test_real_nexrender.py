@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.line import until
 from tests.real import Real
+from watchrender.render.simulator import write_project
 
 pytestmark = [pytest.mark.nexrender, pytest.mark.skipif(os.name == "nt", reason="drives the service by POSIX signals")]
 
@@ -115,3 +118,50 @@ def test_submit_waits_and_says_how_it_ended(real: Real, tmp_path: Path) -> None:
     listed = json.loads(real.call("list", "--json").stdout)
     assert {job["job"]: job["state"] for job in listed} == {"good": "completed", "bad": "failed"}
     assert real.call("check", str(real.root / "done/good/good.json")).returncode == 0
+
+
+#: Each is one name of footage that the job names, of footage the project has beside it, of a project and of its folder.
+_ODD_NAMES = [
+    "100%", "a%20b", "a#b", "what?", "1+1", "a&b", "cost$5", "$HOME", "a,b", "it's", "it's 'two'", 'say "hi"',
+    "two  words ",
+    unicodedata.normalize("NFC", "Café Größe"), unicodedata.normalize("NFD", "Café Größe"), "🎬 emoji 👩‍🎤", "a;b=c@d",
+    "semi|pipe", "12:30", "[1-3]", "-dash", "(x) {y} ~z`", "日本語", "%#?+&$,'\"",
+]  # fmt: skip
+
+
+@pytest.mark.timeout(400)
+def test_footage_and_projects_of_every_name_are_rendered_once_and_are_what_after_effects_sees(real: Real) -> None:
+    layers = [f"layer {number}" for number in range(len(_ODD_NAMES))]
+    assets, seen = [], []
+    for number, (name, layer) in enumerate(zip(_ODD_NAMES, layers, strict=True)):
+        folder = real.projects / f"{number} {name}"
+        folder.mkdir()
+        footage = folder / f"{name}.png"
+        footage.write_bytes(f"content of {number}".encode())
+        os.utime(footage, (1e9, 1e9))
+        assets.append({"type": "image", "src": str(footage), "layerName": layer})
+        seen.append(hashlib.sha256(f"content of {number}".encode()).hexdigest())
+    record = real.home / "seen.json"
+    project = write_project(
+        real.projects / "all.aep", frames=2, layers=layers, behaviour={"missing_footage": "fail", "sees": str(record)}
+    )
+    os.utime(project, (1e9, 1e9))
+    real.drop("all.json", project, assets=assets)
+    odd = {}
+    for number, name in enumerate(_ODD_NAMES):
+        folder = real.projects / f"{number} {name}"
+        (folder / "beside.png").write_bytes(b"beside")
+        odd[f"p{number}"] = folder / f"{name}.aep"
+        write_project(
+            odd[f"p{number}"], frames=2, layers=["logo"], footage=["beside.png"], behaviour={"missing_footage": "fail"}
+        )
+        os.utime(odd[f"p{number}"], (1e9, 1e9))
+        real.drop(f"p{number}.json", odd[f"p{number}"])
+    real.start()
+    for key in ("all", *odd):
+        status = real.wait(key, "completed", "failed")
+        assert status["state"] == "completed", (key, status["error"])
+        assert len(status["attempts"]) == 1
+        assert (real.root / "done" / key / f"{key}.mp4").stat().st_size > 1000
+    assert json.loads(record.read_text(encoding="utf-8")) == dict(zip(layers, seen, strict=True))
+    assert real.end() == 0

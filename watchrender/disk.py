@@ -82,6 +82,13 @@ def is_busy(error: OSError) -> bool:
     return not isinstance(error, Away) and (getattr(error, "winerror", None) in (5, 32, 33) or error.errno in BUSY)
 
 
+def is_held(error: OSError) -> bool:
+    """Is it certain that somebody has it open? A refusal that may be for want of rights is not."""
+    return not isinstance(error, Away) and (
+        getattr(error, "winerror", None) in (32, 33) or error.errno in (errno.EBUSY, errno.ETXTBSY)
+    )
+
+
 def is_full(error: BaseException) -> bool:
     """Is this the word of a full disk or a used-up quota?"""
     return isinstance(error, OSError) and (
@@ -323,10 +330,19 @@ def _unlock_and_retry(function: Callable[[str], object], name: str, _info: objec
         pass
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy one file's bytes and times, flushed to the disk. The target must not be there."""
+def copy(source: Path, target: Path, *, through_links: bool = True) -> None:
+    """Copy one file's bytes and times, flushed to the disk. The target must not be there.
+
+    Only a plain file is copied: a pipe that has taken its place since somebody looked would be waited on for ever."""
+
+    def carefully(name: str, flags: int) -> int:
+        links = 0 if through_links else getattr(os, "O_NOFOLLOW", 0)
+        return os.open(name, flags | links | getattr(os, "O_NONBLOCK", 0))
+
     with effect("copy", target) as within:
-        with open(source, "rb") as reading, open(target, "xb") as writing:
+        with open(source, "rb", opener=carefully) as reading, open(target, "xb") as writing:
+            if not stat.S_ISREG(os.fstat(reading.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no plain file", str(source))
             writing.write(reading.read(1024 * 1024))
             within()
             shutil.copyfileobj(reading, writing, 1024 * 1024)
@@ -342,7 +358,7 @@ def copy_tree(source: Path, target: Path) -> None:
         if entry.is_dir(follow_symlinks=False):
             copy_tree(Path(entry.path), target / entry.name)
         elif entry.is_file(follow_symlinks=False):
-            copy(Path(entry.path), target / entry.name)
+            copy(Path(entry.path), target / entry.name, through_links=False)
 
 
 def flush_folder(path: Path) -> None:

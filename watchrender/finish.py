@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,10 +32,11 @@ from watchrender.core.states import Event
 from watchrender.judge import policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Places, Prepared
-from watchrender.render import frames, outputs, probe, verdict
+from watchrender.render import frames, outputs, probe, projectfile, verdict
 from watchrender.render.outputs import Kind, Output
 from watchrender.render.verdict import Ended, Exit, Expect, Rule, Verify
 from watchrender.spool.folders import ATTEMPT, STATUS_SUFFIX, Busy, Folders
+from watchrender.spool.plain import NotPlain, read_plain
 from watchrender.spool.statusfile import to_json
 
 #: A target elsewhere that refuses for this long keeps nobody waiting: the film stays in done/, and says so.
@@ -78,6 +80,7 @@ class Finisher:
     closer: Closer
     places: Places
     learn: Callable[[Job, float, int | None], None] = lambda _job, _seconds, _frames: None
+    rendered: Callable[[Job], Iterable[str]] = lambda _job: ()  # compositions of the job's project, as far as known
     clock: Callable[[], float] = time.monotonic
 
     def judge(self, job: Job, delivery: Delivery) -> Failure | None:
@@ -128,7 +131,8 @@ class Finisher:
             probed = probe.probe(found.main.last_file)
             decodes = probed is not None and probed.last_frame_decodes is True
             found = replace(found, main=frames.looked_at(found.main, last_decodes=decodes))
-        said = verdict.judge(
+        judged = partial(
+            verdict.judge,
             self._exit(attempted),
             attempted.transcript,
             found,
@@ -136,11 +140,20 @@ class Finisher:
             verify=self._verify(),
             probed=probed,
         )
+        said = judged()
+        if said.failure is not None and said.failure.code is Code.COMPOSITION_NOT_FOUND:
+            said = judged(known_compositions=self._known_compositions(job, prepared))
         if said.failure is not None:
             return said.failure
         delivery.warnings = said.warnings
         delivery.moved = list(found)
         return None
+
+    def _known_compositions(self, job: Job, prepared: Prepared) -> list[str]:
+        """What the project holds, by its file and by what was rendered from it before."""
+        file = prepared.judged.resolved.get("template.src")
+        in_file = projectfile.compositions(file) if file is not None else ()
+        return list(dict.fromkeys((*in_file, *self.rendered(job))))
 
     @staticmethod
     def _exit(attempted: Attempted) -> Exit:
@@ -448,8 +461,10 @@ def deliver_elsewhere(folder: Path, deliveries: Iterable[Any]) -> None:
         elif source.exists():
             _deliver_file(source, target, replace_it=found.get("replace") is True)
     for said in folder.glob(f"*{STATUS_SUFFIX}"):
-        for found in known:
-            _write_beside(Path(found["to"]), said.read_bytes())
+        with suppress(NotPlain):  # a link or a pipe that somebody put into the job's folder is none of ours
+            content = read_plain(said)
+            for found in known:
+                _write_beside(Path(found["to"]), content)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,14 @@ class Forecast:
             while len(self._numbers) > KEPT:
                 self._ledger.db.delete(RENDERS, self._numbers.popleft())
 
+    def compositions(self, job: Job) -> list[str]:
+        """What was rendered from this job's project before, as its content is now."""
+        key = self._key(job)
+        if key is None:
+            return []
+        with self._lock:
+            return list(dict.fromkeys(composition for project, composition, _ in self._pasts if project == key[0]))
+
     def _remember(self, key: _Key, seconds: float, frames: int | None, whole: bool) -> None:
         self._pasts[key].append(Past(seconds=seconds, frames=frames))
         if whole and frames is not None:

@@ -148,6 +148,7 @@ class Parts:
                 closer=self.closer,
                 places=self.places,
                 learn=self.forecast.learn,
+                rendered=self.forecast.compositions,
             ),
             "closer": self.closer,
             "retry_settings": config.retry,
@@ -182,7 +183,11 @@ class Parts:
             forecast=self.forecast,
             work_dir=self.places.work_dir,
         )
-        self.reports.clock_ahead = lambda: folders.clock_ahead
+        self.reports.disk = lambda: {
+            "clock_ahead": folders.clock_ahead,
+            "folds_case": folders.folds_case,
+            "folds_accents": folders.folds_accents,
+        }
         self.drops = Drops(
             folders=folders,
             ledger=ledger,

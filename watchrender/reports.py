@@ -44,7 +44,7 @@ class Reports:
         self.intake: Intake | None = None
         self.hears = False  # do events of the inbox reach us?
         self.address: Callable[[], list[Any] | None] = lambda: None  # of the page and the API
-        self.clock_ahead: Callable[[], float] = lambda: 0.0  # of the disk of root
+        self.disk: Callable[[], Mapping[str, Any]] = dict  # what was found out about the disk of root
         self.status_refused: Callable[[], Any] = lambda: None
         self._root, self._node, self._volume, self._pace = root, node, volume, pace
         self._ledger, self._gate, self._forecast, self._work_dir = ledger, gate, forecast, work_dir
@@ -92,7 +92,7 @@ class Reports:
             "volume": self._volume.kind,
             "share": self._volume.is_share,
             "events": self.hears and not (intake is not None and intake.events_missed),
-            "clock_ahead": self.clock_ahead(),
+            **self.disk(),
             "scan_interval": self._pace.scan,
             "settle": self._pace.settle,
             "scan_age": None if scanned is None else round(time.monotonic() - scanned, 1),

@@ -35,7 +35,7 @@ from watchrender.parts import Parts
 from watchrender.recover import Recovery, delivery_check, import_history
 from watchrender.render.process import TreeRecord, reap, stray
 from watchrender.reports import document_of, log_of
-from watchrender.spool.folders import Folders, Unfit
+from watchrender.spool.folders import Busy, Folders, Unfit
 from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat, wait_for_foreign
 from watchrender.spool.volume import volume_of
 from watchrender.spool.watcher import Aside, Hints, Hung
@@ -271,10 +271,7 @@ class Service:
                 f"root: {self.root} is empty, and it was not when it was served last: mount the share first;"
                 f" if it was emptied on purpose, make {self.folders.inbox} in it"
             )
-        try:
-            self.folders.prepare()
-        except Unfit as unfit:
-            raise CannotStart(str(unfit)) from None
+        self._prepare_folders()
         before = read_beat(self.folders.status / "service.json")
         self.folders.instances = {self.reports.instance, *([before["instance"]] if before is not None else [])}
         self.folders.keep_watch(self._rival)
@@ -290,6 +287,25 @@ class Service:
             except OSError as error:
                 self._disk_refused(error, "the last run could not be cleared up yet")
                 self._wake.clear()  # the gate's own news
+                if not self._signals:
+                    self._wake.wait(AGAIN_SECONDS)
+        raise _StoppedEarly
+
+    def _prepare_folders(self) -> None:
+        """A folder that cannot be used is for a person to mend; one in which somebody holds a file open is waited
+        for."""
+        told = False
+        while not self._signals:
+            try:
+                self.folders.prepare()
+                return
+            except Unfit as unfit:
+                raise CannotStart(str(unfit)) from None
+            except Busy as busy:
+                if not told:
+                    logger.warning("{}; watchrender tries again until it may begin", str(busy))
+                told = True
+                self._wake.clear()
                 if not self._signals:
                     self._wake.wait(AGAIN_SECONDS)
         raise _StoppedEarly

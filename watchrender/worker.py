@@ -24,6 +24,7 @@ from watchrender.core.job import DELIVERING, Job, Progress
 from watchrender.core.states import Event, Refused, State
 from watchrender.finish import Delivery, Finisher
 from watchrender.gate import Gate
+from watchrender.judge import Judged
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Missing, Prepared, Preparer
 from watchrender.render.engine import Ended, Engine
@@ -276,6 +277,7 @@ class Worker:
             self._footage_waits.pop(job.id, None)
             if job.waiting_since is not None:
                 self._ledger.note(job.id, waiting_since=None)
+            self._take_over(job, prepared.judged)
             return prepared
         if asked() is not None:
             self._ended_by_us(job, asked() or Ended.STOP)
@@ -284,6 +286,14 @@ class Worker:
         else:
             self._wait_for_footage(job, prepared)
         return None
+
+    def _take_over(self, job: Job, judged: Judged) -> None:
+        """A file that was saved between the last look at it and the claim: what renders is what the record tells."""
+        if job.digest is None or judged.fields["digest"] == job.digest:
+            return
+        now = self._ledger.note(job.id, "its file was saved again before it was taken", **judged.fields)
+        if now.hold or (now.scheduled_at is not None and now.scheduled_at > self._ledger.stamp()):
+            self.put_back(job.id, "what was saved asks to wait")
 
     # -- footage that went away -----------------------------------------------------------------------------
 

@@ -9,13 +9,17 @@ from typing import Any
 
 from watchrender.cli.reach import Reach, place_in_queue
 from watchrender.config import Config, default_state_dir
-from watchrender.core import naming
+from watchrender.core import letters, naming
 from watchrender.core.failure import Failure
 from watchrender.core.job import Form, Job
+from watchrender.intake.sidecars import two_sidecars
+from watchrender.intake.watch import cannot_open
 from watchrender.judge import Judge, Judged, Sidecar
 from watchrender.render import nexrender
 from watchrender.render.footage import Footage
+from watchrender.spool import jobfile
 from watchrender.spool.folders import Folders
+from watchrender.spool.plain import read_plain
 
 
 def explain(config: Config, path: Path) -> dict[str, Any]:
@@ -29,21 +33,30 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
     known = [found for found in Reach(config).jobs() if found["state"] in _WAITING]
     mine = _in_the_queue(path, folders, known)
     job = _job_of(path, folders, mine)
+    if (nothing := _nothing_to_judge(path, job, folders)) is not None:
+        return _refused(path, *nothing, "JOB_UNREADABLE")
     judge = _judge(config, folders)
-    sidecar, fault = _sidecar_beside(path, job)
-    if fault is not None:
-        return _refused(path, fault, "Keep one of them and take the other away.", "SIDECAR_INVALID")
+    sidecar = _sidecar_beside(path, job, judge.max_job_size)
+    if isinstance(sidecar, Failure):
+        return _failed(path, job, sidecar, None)
+    source = Path(os.path.realpath(path))  # a link outside the inbox is the person's own, and is followed
     try:
-        data = path.read_bytes() if job.form is Form.FILE else None
+        data = read_plain(source, judge.max_job_size + 1) if job.form is Form.FILE else None
+        if data is not None and len(data) > judge.max_job_size:
+            return _failed(path, job, judge.too_large(job.file, os.stat(source).st_size), None)
     except OSError as error:
         return _refused(
             path,
             f"{path.name} cannot be read: {error.strerror}",
-            "Give this user the right to read it.",
+            "Give this user the right to read it."
+            if isinstance(error, PermissionError)
+            else "Give the path of a job file, a bundle folder or a zip.",
             "JOB_UNREADABLE",
         )
+    if data and jobfile.is_yaml(job.file) and not jobfile.is_yaml_job(data):
+        return _settings(path, job, data)
     try:
-        answer = judge.judge(job, path, data, sidecar)
+        answer = judge.judge(job, source, data, sidecar)
     except OSError as error:
         return _refused(
             path,
@@ -78,6 +91,27 @@ def _place(priority: int, mine: dict[str, Any] | None, others: list[dict[str, An
         return 1 + sum(1 for other in others if int(other.get("priority") or 0) >= priority)
     here = place_in_queue({**mine, "priority": priority})
     return 1 + sum(1 for other in others if place_in_queue(other) < here)
+
+
+def _nothing_to_judge(path: Path, job: Job, folders: Folders) -> tuple[str, str] | None:
+    """What a service would make of it where it is no job at all: what, and what to do."""
+    if path.is_symlink() and path.is_relative_to(folders.inbox):
+        return f"{path.name}: {letters.NOT_PLAIN}", "Put the file itself into the inbox."
+    kind = naming.classify(path.name, is_dir=path.is_dir())
+    if kind is naming.Kind.LETTER and job.form is Form.FILE:
+        return f"{path.name} is a project, not a job", letters.lone_project(path.name)
+    if kind is naming.Kind.OTHER:
+        return f"{path.name} is {letters.NO_JOB_FILE}", "Give the path of a job file, a bundle folder or a zip."
+    return None
+
+
+def _settings(path: Path, job: Job, data: bytes) -> dict[str, Any]:
+    """A YAML file without `template:` is a job's settings."""
+    found = jobfile.read_sidecar(data, job.file)
+    if isinstance(found, Failure):
+        return _failed(path, job, found, None)
+    cure = "Check the job that they belong to; a job in YAML has template: at its top."
+    return _refused(path, f"{path.name}: {letters.LONELY_SIDECAR}", cure, "JOB_INVALID")
 
 
 def _job_of(path: Path, folders: Folders, known: dict[str, Any] | None) -> Job:
@@ -140,22 +174,25 @@ def _command(config: Config) -> str | list[str] | None:
     return [str(word) for word in command] if isinstance(command, (list, tuple)) else str(command)
 
 
-def _sidecar_beside(path: Path, job: Job) -> tuple[Sidecar | None, str | None]:
+def _sidecar_beside(path: Path, job: Job, limit: int) -> Sidecar | Failure | None:
+    """The settings file that a service would take for this job's, or why there can be none."""
     jobs = [(path.name, job.form is Form.BUNDLE)]
     found = []
     for entry in sorted(os.scandir(path.parent), key=lambda entry: entry.name):
-        if not entry.name.lower().endswith((".yaml", ".yml")) or entry.name == path.name or not entry.is_file():
+        is_yaml = entry.name.lower().endswith((".yaml", ".yml")) and not naming.is_ignored(entry.name, is_dir=False)
+        if not is_yaml or entry.name == path.name or not entry.is_file(follow_symlinks=False):
             continue
         if naming.sidecar_owner(entry.name, jobs) != path.name:
             continue
-        data = Path(entry.path).read_bytes()
-        from watchrender.spool import jobfile
-
-        if not jobfile.is_yaml_job(data):
+        try:
+            data = read_plain(entry.path, limit + 1)
+        except OSError as error:
+            return cannot_open(entry.name, error)
+        if data and not jobfile.is_yaml_job(data):
             found.append(Sidecar(name=entry.name, data=data))
     if len(found) > 1:
-        return None, f"two settings files for one job: {' and '.join(side.name for side in found)}"
-    return (found[0] if found else None), None
+        return two_sidecars(side.name for side in found)
+    return found[0] if found else None
 
 
 def _refused(path: Path, message: str, cure: str, code: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def submit(
         leave(Exit.NO_SERVICE, "--wait needs a running service, and none answers; start it with `watchrender run`")
     since = time.time()
     # A sidecar goes first: a job that finds its settings there waits for them.
-    dropped = [reach.drop(file, sub=sub, priority=priority) for file in files]
+    dropped = [_drop(reach, file, sub, priority) for file in files]
     if not wait:
         if as_json:
             print_json([str(path) for path in dropped])
@@ -69,6 +69,14 @@ def submit(
         raise typer.Exit(int(Exit.NO))
 
 
+def _drop(reach: Any, file: Path, sub: str, priority: int | None) -> Path:
+    try:
+        dropped: Path = reach.drop(file, sub=sub, priority=priority)
+        return dropped
+    except OSError as error:
+        leave(Exit.FIX, f"{file} cannot be dropped: {error.strerror or error}")
+
+
 def _in_order(files: list[Path]) -> list[Path]:
     """The files to drop, settings before jobs. Ends with exit 2 where one is nothing that can be dropped."""
     from watchrender.core import naming
@@ -78,6 +86,8 @@ def _in_order(files: list[Path]) -> list[Path]:
     for file in files:
         if not file.exists():
             leave(Exit.FIX, f"{file} is not there")
+        if not (file.is_file() or file.is_dir()):
+            leave(Exit.FIX, f"{file} is a pipe, a socket or a device; give a file or a folder")
         if naming.classify(file.name, is_dir=file.is_dir()) not in fit:
             leave(Exit.FIX, f"{file} is no job; give a .json, .yaml or .zip, or a folder with job.json in it")
     return sorted(files, key=lambda file: not _is_sidecar(file))
@@ -85,8 +95,16 @@ def _in_order(files: list[Path]) -> list[Path]:
 
 def _is_sidecar(file: Path) -> bool:
     from watchrender.spool import jobfile
+    from watchrender.spool.plain import read_plain
 
-    return file.suffix.lower() in (".yaml", ".yml") and not jobfile.is_yaml_job(file.read_bytes())
+    if file.suffix.lower() not in (".yaml", ".yml") or file.is_dir():
+        return False
+    try:
+        # A link of the person's own is followed. A sidecar is small; what a larger file is, its beginning tells.
+        data = read_plain(file.resolve(), 4 * jobfile.LARGEST_SIDECAR)
+    except OSError as error:
+        leave(Exit.FIX, f"{file} cannot be read: {error.strerror or error}")
+    return not jobfile.is_yaml_job(data)
 
 
 def _wait_for(reach: Any, dropped: list[Path], sub: str, since: float, *, quiet: bool) -> list[dict[str, Any]]:
@@ -301,6 +319,7 @@ def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
     that one stays with it, for the other begins with the history."""
     from watchrender.config import default_state_dir
     from watchrender.core import naming
+    from watchrender.spool.plain import read_plain
 
     growing = default_state_dir(reach.folders.root, reach.config) / "logs" / "jobs" / f"{job['id']}.log"
 
@@ -309,7 +328,7 @@ def _log_on_disk(reach: Any, job: dict[str, Any]) -> _Read:
         in_folder = reach.folders.absolute(now["folder"]) / f"{naming.last_of(now['job'], now['sub'])}.log"
         for path in (growing, in_folder) if after else (in_folder, growing):
             try:
-                return bytes(path.read_bytes()[after:])
+                return read_plain(path)[after:]
             except OSError:
                 continue
         return None

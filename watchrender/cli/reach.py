@@ -20,12 +20,15 @@ from watchrender.control import Denied, is_pause, take_away
 from watchrender.core import naming
 from watchrender.spool.folders import STATUS_SUFFIX, Folders, read_status
 from watchrender.spool.lock import read_beat
+from watchrender.spool.plain import read_plain
+from watchrender.spool.returned import bare
 from watchrender.spool.statusfile import read_statuses
 
 #: A beat older than this belongs to a service that is gone.
 STALE_SECONDS = 15.0
 #: So long a command waits for a running service to do what it laid into the folder.
 OBEY_SECONDS = 10.0
+_LETTER_BYTES = 64 * 1024
 _SAID = {"pause": "paused", "resume": "resumed", "drain": "draining", "stop": "stopping"}
 _OVER = ("completed", "failed", "cancelled")
 
@@ -191,8 +194,8 @@ class Reach:
                 if status is not None and status.get("hold"):
                     return status
             elif not os.path.lexists(mark):
-                if letter.is_file():
-                    words = letter.read_text(encoding="utf-8", errors="replace").strip()
+                words = _letter(letter)
+                if words is not None:
                     disk.remove(letter)
                     raise Refused(words)
                 return self._settled(job, status)
@@ -259,24 +262,41 @@ class Reach:
         if job["state"] not in _OVER:
             raise Refused(f"{job['job']} is {job['state']}; only a job that is over can be tried again")
         source = self.folders.absolute(job["folder"])
+        # Of what a status file on the share says, only bare names are believed, and nothing is copied through a link.
         files = job.get("files") or {}
-        if not job["folder"] or not os.path.lexists(source / str(files.get("job"))):
+        file = bare(files.get("job")) if job["folder"] and self._is_a_jobs(source) else None
+        if file is None or not os.path.lexists(source / file):
             raise Refused(
                 f"the files of {job['job']} are not in {job['folder'] or 'any folder'} any more; drop it again"
             )
         hidden = self.folders.inbox / f".retry-{uuid.uuid4().hex[:8]}"
         disk.mkdir(hidden)
-        for name in (files.get("job"), files.get("sidecar"), f"{_last(job)}{STATUS_SUFFIX}"):
-            if name and (source / name).is_dir():
-                disk.copy_tree(source / name, hidden / name)
-            elif name and (source / name).is_file():
-                disk.copy(source / name, hidden / name)
+        try:
+            for name in (file, bare(files.get("sidecar")), bare(f"{_last(job)}{STATUS_SUFFIX}")):
+                self._copy_back(source, hidden, name)
+        except OSError as error:
+            disk.remove_tree(hidden)
+            raise Refused(f"{error.filename} cannot be copied: {error.strerror}; drop the job again") from None
         target = next(
             self.folders.inbox / name
             for name in naming.candidates(f"{_last(job)} again")
             if not os.path.lexists(self.folders.inbox / name)
         )
         disk.rename(hidden, target)
+
+    def _is_a_jobs(self, folder: Path) -> bool:
+        """Does it lie where jobs that are over lie?"""
+        tops = (self.folders.done, self.folders.failed, self.folders.cancelled)
+        return any(Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(top)) for top in tops)
+
+    @staticmethod
+    def _copy_back(source: Path, hidden: Path, name: str | None) -> None:
+        if name is None or not os.path.lexists(source / name):
+            return
+        if (source / name).is_dir() and not (source / name).is_symlink():
+            disk.copy_tree(source / name, hidden / name)
+        else:
+            disk.copy(source / name, hidden / name, through_links=False)
 
     # -- drops ----------------------------------------------------------------------------------------------
 
@@ -332,6 +352,14 @@ class Reach:
             if is_it and (newest is None or changed >= newest[0]):
                 newest = (changed, status)
         return newest[1] if newest else None
+
+
+def _letter(path: Path) -> str | None:
+    """What a letter says; None where none lies there (a link or a pipe of that name is none)."""
+    try:
+        return read_plain(path, _LETTER_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
 
 
 def _take_away(mark: Path) -> None:

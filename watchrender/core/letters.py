@@ -19,6 +19,7 @@ EMPTY_SIDECAR = "an empty settings file: it is still being written, or has nothi
 LONE_PROJECT = "a project without a job: see the WHY.txt beside it"
 NO_JOB_FILE = "not a job file (.json, .yaml, .zip or a folder with job.json)"
 NOT_PLAIN = "a link, pipe, socket or device; watchrender opens only plain files and folders"
+IDLE_HOLD = "no job of this name waits here; the mark holds one that comes"
 UNREADABLE_FOLDER = "this folder may not be read by the service's user"
 EMPTY_RETURN = "a job's folder without its job file; drop the job file itself to render it again"
 _WIDTH = 92

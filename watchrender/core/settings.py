@@ -219,8 +219,9 @@ def _priority(reading: _Reading, path: JsonPath, value: Any) -> int | None:
         return int(value)
     if isinstance(value, str) and value.lower() in WORDS:
         return WORDS[value.lower()]
-    words = ", ".join(WORDS)
-    reading.wrong(path, f"{written(path)} is {shown(value)}; write a number from 0 to 100, or {words}")
+    meant = nearest(value, WORDS) if isinstance(value, str) else None
+    hint = f"did you mean {meant}? Otherwise write" if meant else "write"
+    reading.wrong(path, f"{written(path)} is {shown(value)}; {hint} a number from 0 to 100, or {', '.join(WORDS)}")
     return None
 
 

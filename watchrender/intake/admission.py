@@ -239,7 +239,7 @@ class Admission:
         if entry.unchanged_for(now) < self._pace.cut_off:
             self._watch.again(entry, now + 0.5)
             return None
-        return self.refuse(entry, cannot_open(entry, error))
+        return self.refuse(entry, cannot_open(entry.name, error))
 
     def unreadable(self, entry: Entry, failure: Failure, now: float) -> Step | None:
         if entry.unchanged_for(now) < self._pace.cut_off:

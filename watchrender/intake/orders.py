@@ -97,11 +97,20 @@ class Orders:
         held: dict[str, Path] = {}
         for entry, control in controls:
             if control.order is Order.HOLD:
-                held |= {job.id: self._path(entry) for job in self._meant(entry.sub, control.target or "")}
+                meant = self._meant(entry.sub, control.target or "")
+                held |= {job.id: self._path(entry) for job in meant}
+                self._tell_of_idle(entry, bool(meant))
         for job_id in set(held) - self.marked:
             self._hold(job_id, held[job_id])
         for job_id in self.marked - set(held):
             self._let_go(job_id)
+
+    def _tell_of_idle(self, entry: Entry, works: bool) -> None:
+        """A mark may lie there before its job comes, and after it has gone: that is no fault, but worth a word."""
+        if not works:
+            self._ignored[entry.place] = letters.IDLE_HOLD
+        elif self._ignored.get(entry.place) == letters.IDLE_HOLD:
+            del self._ignored[entry.place]
 
     def _hold(self, job_id: str, mark: Path) -> None:
         job = self._ledger.get(job_id)

@@ -6,7 +6,7 @@ a job came that may own it. What rests costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from watchrender.core import letters, naming
@@ -71,13 +71,7 @@ class Sidecars:
         """The one sidecar of a job, read; or why there cannot be one; and the name of the one that is meant."""
         owned = self._owned(job)
         if len(owned) > 1:
-            names = " and ".join(sorted(entry.name for entry in owned))
-            two = fail(
-                Code.SIDECAR_INVALID,
-                f"two settings files for one job: {names}",
-                cure="Keep one of them, take the other away, and drop the job again.",
-            )
-            return None, two, None
+            return None, two_sidecars(entry.name for entry in owned), None
         if not owned:
             self._applied.pop(job.id, None)
             return None, None, None
@@ -226,6 +220,14 @@ class Sidecars:
         """Was the sidecar first seen, or saved, within ten seconds after the start? By the monotonic clock."""
         started = self._started_at(job.id)
         return started is not None and max(entry.seen_at, entry.changed_at) - started <= LATE_SECONDS
+
+
+def two_sidecars(names: Iterable[str]) -> Failure:
+    return fail(
+        Code.SIDECAR_INVALID,
+        f"two settings files for one job: {' and '.join(sorted(names))}",
+        cure="Keep one of them, take the other away, and drop the job again.",
+    )
 
 
 def _is_empty(entry: Entry) -> bool:

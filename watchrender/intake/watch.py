@@ -78,7 +78,7 @@ class Watch:
         except OSError as error:
             if self.folders.health() is not None:
                 raise
-            return cannot_open(entry, error)
+            return cannot_open(entry.name, error)
         if found is None:
             return None
         data, seen = found
@@ -128,9 +128,9 @@ class Watch:
         self.rest(entry)
 
 
-def cannot_open(entry: Entry, error: OSError) -> Failure:
+def cannot_open(name: str, error: OSError) -> Failure:
     return fail(
         Code.JOB_UNREADABLE,
-        f"{entry.name} cannot be opened: {error.strerror or error}",
+        f"{name} cannot be opened: {error.strerror or error}",
         cure="Give the service's user the right to read it, or close the program that holds it; then drop it anew.",
     )

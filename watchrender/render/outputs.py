@@ -5,6 +5,7 @@ Only regular files count; a link is never followed. Nothing here judges: see `ve
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -135,7 +136,8 @@ def describe(output: Output, *, beside: Path, sha256: str | None = None) -> dict
 
 
 def sha256(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """The file's SHA-256; `on_bytes` hears how many bytes each read has brought. A link is refused (OSError)."""
+    """The file's SHA-256; `on_bytes` hears how many bytes each read has brought. A link, a pipe, and
+    whatever else has taken the film's place, is refused (OSError)."""
     digest = hashlib.sha256()
     with opened(path) as file:
         while chunk := file.read(1024 * 1024):
@@ -146,12 +148,17 @@ def sha256(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file, unbuffered, for reading. A link is refused (OSError)."""
-    return open(path, "rb", opener=_without_links, buffering=0)
+    """The file, unbuffered, for reading. A link, a pipe, and whatever else is no plain file, is refused (OSError)."""
+    return open(path, "rb", opener=_plainly, buffering=0)
 
 
-def _without_links(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0))
+def _plainly(name: str, flags: int) -> int:
+    """Never through a link, and never waiting on a pipe."""
+    descriptor = os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", name)
+    return descriptor
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------

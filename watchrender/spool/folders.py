@@ -19,6 +19,7 @@ import queue
 import re
 import threading
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class Folders:
         self.status = root / names.status
         self.identity: tuple[int, int] | None = None
         self.clock_ahead = 0.0  # seconds by which the disk's clock is ahead of ours, where it is worth a word
+        self.folds_case: bool | None = None  # are `Spot` and `spot` one name on this disk? None: not known
+        self.folds_accents: bool | None = None  # and the two ways to write é?
         self.instances: set[str] = (
             set()
         )  # who has written service.json here, as far as we know: we, and those before us
@@ -122,7 +125,8 @@ class Folders:
     # -- the root itself ------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make what is missing below the root (never the root) and prove that renames work. Raises `Unfit`."""
+        """Make what is missing below the root (never the root) and prove that renames work. Raises `Unfit`, and `Busy`
+        where somebody holds even a trial open: call again."""
         if not self.root.is_dir():
             raise Unfit(f"root: {self.root} is not there; make it, or mount the share, then start again")
         for folder in self.own:
@@ -131,7 +135,7 @@ class Folders:
             except OSError as error:
                 raise Unfit(f"{folder} cannot be made: {error.strerror}; check the rights of this user there") from None
         self._sweep_trials()
-        self.clock_ahead = self._clock_ahead()
+        self._look_at_the_disk()
         for other in (self.active, self.failed, self.cancelled, self.status):
             self._trial(self.inbox, other)
         self.identity = identity(self.root)
@@ -177,18 +181,21 @@ class Folders:
     def _sweep_trials(self) -> None:
         for folder in self.own:
             for left in folder.glob(".trial-*"):
-                disk.remove_tree(left) if left.is_dir() else disk.remove(left)
+                _remove_trial(left)
 
-    def _clock_ahead(self) -> float:
-        """A server gives files its own time. Some disks keep whole seconds, or every second one, only."""
-        trial = self.inbox / f".trial-{uuid.uuid4().hex[:8]}"
+    def _look_at_the_disk(self) -> None:
+        """How does it keep times and names? A server gives files its own time, and some disks keep whole seconds, or
+        every second one, only."""
+        trial = self.inbox / f".trial-{uuid.uuid4().hex[:8]}-\u00e9"
         try:
             disk.write(trial, b"x", durable=False)
             ahead = trial.stat().st_mtime - time.time()
+            self.folds_case = os.path.lexists(trial.with_name(trial.name.replace(".trial", ".TRIAL")))
+            self.folds_accents = os.path.lexists(trial.with_name(unicodedata.normalize("NFD", trial.name)))
             disk.remove(trial)
-        except OSError:
-            return 0.0  # the next trial says what is wrong
-        return round(ahead, 1) if abs(ahead) > _CLOCKS_AGREE_SECONDS else 0.0
+        except (OSError, ValueError):
+            return  # the next trial says what is wrong
+        self.clock_ahead = round(ahead, 1) if abs(ahead) > _CLOCKS_AGREE_SECONDS else 0.0
 
     def _trial(self, one: Path, other: Path) -> None:
         name = f".trial-{uuid.uuid4().hex[:8]}"
@@ -201,7 +208,9 @@ class Folders:
             disk.rmdir(other / name)
         except OSError as error:
             for left in (one / name, other / name):
-                disk.remove_tree(left) if left.is_dir() else left.unlink(missing_ok=True)
+                _remove_trial(left)
+            if disk.is_held(error):
+                raise Busy(one / name, error) from None
             raise Unfit(
                 f"{one} and {other} must be on one volume and writable, because a job moves between them by one"
                 f" rename; a trial rename was refused: {error.strerror}"
@@ -697,6 +706,14 @@ def _is_empty_claim(folder: Path) -> bool:
 def _is_bundle(folder: Path) -> bool:
     """Somebody's own folder inside a job's: whatever lies in it is not ours."""
     return folder.name == "bundle" and any((folder / f"job{end}").exists() for end in (".json", ".yaml", ".yml"))
+
+
+def _remove_trial(left: Path) -> None:
+    """What a trial has left. One that is held open goes at another start."""
+    try:
+        disk.remove_tree(left) if left.is_dir() else disk.remove(left)
+    except OSError:
+        pass
 
 
 def _rmdir_quietly(folder: Path) -> None:

@@ -34,9 +34,9 @@ def read(folder: Path) -> Returned | None:
         files = status.get("files") if status is not None else None
         if status is None or not isinstance(files, dict) or not _ID.fullmatch(status["id"]):
             continue
-        job = _bare(files.get("job"))
+        job = bare(files.get("job"))
         if job is not None and os.path.lexists(folder / job) and not (folder / job).is_symlink():
-            return Returned(id=str(status["id"]), job=job, sidecar=_bare(files.get("sidecar")))
+            return Returned(id=str(status["id"]), job=job, sidecar=bare(files.get("sidecar")))
     return None
 
 
@@ -59,7 +59,7 @@ def _status_names(folder: Path) -> list[str]:
         return []
 
 
-def _bare(name: object) -> str | None:
+def bare(name: object) -> str | None:
     """A name that cannot lead anywhere else, or None."""
     if not isinstance(name, str) or not name or name in (".", "..") or any(sign in name for sign in "/\\\0"):
         return None

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from watchrender.core import naming
 from watchrender.core.job import Job
 from watchrender.spool.folders import Folders
+from watchrender.spool.plain import open_plain
 from watchrender.web.answers import Problem
 from watchrender.web.aside import Aside
 from watchrender.web.protocol import Connection
@@ -161,9 +162,7 @@ def pieces(part: range) -> Iterator[range]:
 def read(found: Found, part: range) -> bytes:
     """Raises `Gone` if the file is not the one that was looked at."""
     try:
-        with open(
-            os.open(found.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        ) as file:
+        with open_plain(found.path) as file:
             now = os.fstat(file.fileno())
             if (now.st_size, now.st_mtime_ns) != (found.size, found.modified_ns):
                 raise Gone(str(found.path))

@@ -45,6 +45,7 @@ class Behaviour:
     failing: Any = "crash"
     tries_file: str = ""  # where tries are counted; a hidden file beside the project if not given
     missing_footage: str = "warn"  # warn | fail
+    sees: str = ""  # a file that gets what the script puts into each layer: {"layer": SHA-256 of the footage}
     # how it speaks
     banner: str = "first"  # first | last | device (a driver's words inside it) | none
     language: str = "en"  # en | de | fr

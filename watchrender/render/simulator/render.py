@@ -20,6 +20,7 @@ from watchrender.render.simulator.voice import Voice
 
 if TYPE_CHECKING:
     from watchrender.render.simulator.film import Film
+    from watchrender.render.simulator.script import Edit
 
 _RANGE = "aerender Error: After Effects error: Value out of range: the render has no frames."  # not from a real log
 
@@ -177,6 +178,8 @@ class Render:
             self._voice.say(error)
             raise Stop(AE_RUNTIME, "aerender ERROR: Runtime error in After Effects.")
         self._texts = script.texts()
+        if self._behaviour.sees:
+            _tell_of_footage(script.edits, self._behaviour.sees)
 
     def _queue(self, arguments: Arguments, project: Project) -> Speech:
         name = arguments.value("-comp")
@@ -348,6 +351,19 @@ def _counted(behaviour: Behaviour, project: Project, composition: Composition) -
     with open(path, "w", encoding="ascii") as file:
         file.write(str(before + 1))
     return merge(behaviour, behaviour.failing) if before < behaviour.fail_times else behaviour
+
+
+def _tell_of_footage(edits: Sequence[Edit], record: str) -> None:
+    import hashlib
+    import json
+
+    found = {}
+    for edit in edits:
+        if edit.file is not None:
+            with open(edit.file, "rb") as footage:
+                found[str(edit.layer)] = hashlib.sha256(footage.read()).hexdigest()
+    with open(record, "w", encoding="utf-8") as file:
+        json.dump(found, file)
 
 
 def _only(project: Project) -> Composition | None:
