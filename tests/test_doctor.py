@@ -130,6 +130,7 @@ def test_a_configuration_that_is_not_there_is_a_finding_too(tmp_path: Path) -> N
     assert (done.returncode, told["ok"]) == (1, False)
     assert told["checks"][0]["name"] == "python"
     assert "gone.yaml" in told["checks"][-1]["message"]
+    assert "its name" in told["checks"][-1]["cure"]
 
 
 def test_what_an_examination_stumbles_over_is_told_and_not_left_out() -> None:
@@ -461,6 +462,12 @@ def test_a_rename_that_is_refused_fails(line: Line) -> None:
 
     assert told["renames"]["level"] == "fail"
     assert "one volume" in told["renames"]["cure"]
+
+
+def test_a_rename_that_is_forbidden_has_another_cure(line: Line) -> None:
+    (line.root / "active").mkdir()
+
+    assert "the right to" in with_fault(line, "EROFS */active/.trial*/file")["renames"]["cure"]
 
 
 def with_fault(line: Line, fault: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,24 +50,30 @@ def doctor(context: typer.Context, as_json: JsonOption = False, config: ConfigOp
         raise typer.Exit(int(Exit.NO))
 
 
-def _config_or_faults(context: typer.Context, config: Path | None) -> tuple[Config | None, list[str], Path | None]:
+def _config_or_faults(context: typer.Context, config: Path | None) -> tuple[Config | None, list[Line], Path | None]:
     """The configuration; or why there is none, as findings: the rest of the machine is examined all the same."""
     from watchrender.config import ConfigError, decode, load
+    from watchrender.install.report import bad
+
+    def faulty(faults: Iterable[object]) -> list[Line]:
+        return [bad("config", str(fault), "Correct it; `watchrender schema config` tells of each.") for fault in faults]
 
     path = config_path(context, config)
     if path is None and not os.environ.get("WATCHRENDER_ROOT"):
-        return None, ["no configuration found: give one with -c FILE, or make one with `watchrender init DIR`"], None
+        cure = "Give one with -c FILE, or make one with `watchrender init DIR`."
+        return None, [bad("config", "no configuration found, so the machine alone was looked at", cure)], None
     text, source = "", "environment" if path is None else str(path)
     try:
         if path is not None:
             text, faults = decode(path.read_bytes(), source)
             if faults:
-                return None, [str(fault) for fault in faults], path
+                return None, faulty(faults), path
         return load(text, source, os.environ), [], path
     except OSError as error:
-        return None, [f"{path}: cannot be read: {error.strerror or error}"], path
+        words = f"{path}: cannot be read: {error.strerror or error}"
+        return None, [bad("config", words, "Look whether that is its name, and whether this user may read it.")], path
     except ConfigError as error:
-        return None, list(error.faults), path
+        return None, faulty(error.faults), path
 
 
 def _show(line: Line) -> None:

@@ -72,13 +72,12 @@ class Case:
 
 
 def examine(
-    config: Config | None, faults: Sequence[str] = (), *, source: Path | None = None, patience: float = PATIENCE
+    config: Config | None, faults: Sequence[Line] = (), *, source: Path | None = None, patience: float = PATIENCE
 ) -> Iterator[Line]:
     """All findings, one after the other. Without a configuration the machine alone is examined."""
     for name, look in _of_the_machine(config):
         yield from within(patience, name, look)
-    for fault in faults:
-        yield bad("config", fault, "Correct it; config.example.yaml shows every setting.")
+    yield from faults
     if config is None:
         return
     case = Case(config=config, source=source)
@@ -273,9 +272,11 @@ def renames(case: Case) -> Iterator[Line]:
         yield ok("renames", "tried at the first start, when the folders are there")
         return
     for other in (places.active, places.failed, places.cancelled, places.status):
-        if other.is_dir() and (why := _refused(places.inbox, other)):
-            cure = "Put all but done on one volume: do not mount or link one of them from elsewhere."
-            yield bad("renames", f"from {places.inbox} to {other}: {why}", cure)
+        if other.is_dir() and (error := _refused(places.inbox, other)):
+            cure = "Give this user the right to write, rename and delete in both."
+            if error.errno == errno.EXDEV:
+                cure = "Put all but done on one volume: do not mount or link one of them from elsewhere."
+            yield bad("renames", f"from {places.inbox} to {other}: {error.strerror or error}", cure)
             return
     elsewhere = places.done.is_dir() and os.stat(places.done).st_dev != os.stat(places.inbox).st_dev
     kind = f"; done is {_kind(volume_of(places.done))} of its own: films are copied there" if elsewhere else ""
@@ -301,7 +302,7 @@ def share(case: Case) -> Iterator[Line]:
 
 
 def _latency(found: Measured) -> Line:
-    words = f"{found.latency * 1000:.0f} ms for one small file, written, flushed and renamed"
+    words = f"{found.latency * 1000:.1f} ms for one small file, written, flushed and renamed"
     if found.latency < _SLOW:
         return ok("latency", words)
     cure = "Look at the network and the server; until then status files and claims are slow."
@@ -457,7 +458,7 @@ def _unwritable(folder: Path) -> str | None:
     return None
 
 
-def _refused(one: Path, other: Path) -> str | None:
+def _refused(one: Path, other: Path) -> OSError | None:
     try:
         with trial_folder(one) as here, trial_folder(other) as there:
             disk.write(here / "file", b"", durable=False)
@@ -465,7 +466,7 @@ def _refused(one: Path, other: Path) -> str | None:
             disk.mkdir(here / "folder")
             disk.rename(here / "folder", there / "folder")
     except OSError as error:
-        return str(error.strerror or error)
+        return error
     return None
 
 
