@@ -9,16 +9,19 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.line import until
 from tests.process import Lived, living
 
-STREAMS = 50
+STREAMS = 200
 
 
 @pytest.fixture
@@ -65,10 +68,13 @@ class _Streams:
             sock.close()
 
 
-def test_with_fifty_streams_open_and_one_that_does_not_read_it_says_goodbye_and_is_gone(lived: Lived) -> None:
-    with living(lived):
+def test_with_two_hundred_streams_open_and_one_that_does_not_read_it_says_goodbye_and_is_gone(lived: Lived) -> None:
+    with living(lived), ExitStack() as talks:
         streams = _Streams(_address(lived), STREAMS)
         deaf = _Streams(_address(lived), 1)
+        host, port = _address(lived)
+        address = f"ws://{host}:{port}/api/v1/ws"
+        sockets = [talks.enter_context(connect(address, proxy=None, close_timeout=1)) for _ in range(20)]
         streams.read(b"event: snapshot")
         assert lived.process is not None
         began = time.monotonic()
@@ -78,7 +84,14 @@ def test_with_fifty_streams_open_and_one_that_does_not_read_it_says_goodbye_and_
         streams.read(b"0\r\n\r\n")
         streams.close()
         deaf.close()
+        codes = []
+        for talk in sockets:
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    talk.recv(60)
+            codes.append(closed.value.rcvd.code if closed.value.rcvd else None)
 
+    assert codes == [1012] * len(sockets)
     assert code == 0
     assert took < 5  # a second, on a machine that has nothing else to do
     assert all(heard.count(b"event: bye") == 1 and heard.endswith(b"0\r\n\r\n") for heard in streams.heard.values())
@@ -166,6 +179,73 @@ def test_who_follows_is_told_that_the_service_has_gone(lived: Lived, words: tupl
     assert code == 3
     assert "has gone" in out.read_text(encoding="utf-8")
     assert "Traceback" not in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [("top",), ("logs", "spot", "-f"), ("submit", "--wait", "other.json")])
+def test_who_follows_and_is_interrupted_ends_with_130(lived: Lived, words: tuple[str, ...]) -> None:
+    (lived.home / "other.json").write_text(json.dumps(lived.job("Slower")), encoding="utf-8")
+    lived.drop("spot.json", lived.job("Slower"))
+    with living(lived):
+        lived.wait("spot", "rendering", 60)
+        command = [sys.executable, "-m", "watchrender", "-c", str(lived.config_file), *words]
+        out = lived.home / "follower.out"
+        with open(out, "wb") as file:
+            follower = subprocess.Popen(
+                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=lived.home,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )  # fmt: skip
+        if words[0] == "submit":
+            lived.wait("other", "queued", 60)
+        else:
+            until(lambda: out.stat().st_size, 60)
+        follower.send_signal(signal.SIGINT)
+        code = follower.wait(60)
+
+    assert code == 130
+    assert "Traceback" not in out.read_text(encoding="utf-8")
+
+
+def test_top_tells_a_pipe_line_by_line_and_a_program_at_once(lived: Lived) -> None:
+    lived.drop("spot.json", lived.job("Slower"))
+    lived.drop("next.json", lived.job() | {"watchrender": {"hold": True}})
+    with living(lived):
+        lived.wait("spot", "rendering", 60)
+        lived.wait("next", "queued", 60)
+        found = json.loads(lived.command("top", "--json").stdout)
+        out = lived.home / "top.out"
+        with open(out, "wb") as file:
+            command = [sys.executable, "-m", "watchrender", "-c", str(lived.config_file), "top"]
+            top = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+        until(lambda: b"spot" in out.read_bytes(), 60)
+        lived.command("cancel", "next")
+        until(lambda: b"next: cancelled" in out.read_bytes(), 60)
+        top.kill()
+        top.wait()
+
+    assert [job["job"] for job in found["rendering"]] == ["spot"]
+    assert [job["job"] for job in found["queue"]] == ["next"]
+    assert found["service"]["counts"]["rendering"] == 1
+
+
+def test_submit_waits_with_1_for_what_was_cancelled_or_replaced(lived: Lived) -> None:
+    lived.change(queue={"supersede": "same-job"})
+    (lived.root / "inbox" / "_PAUSE").touch()
+    command = [sys.executable, "-m", "watchrender", "-c", str(lived.config_file), "submit", "--wait", "--json"]
+    with living(lived):
+        waiters = {}
+        for name in ("gone", "old"):
+            (lived.home / f"{name}.json").write_text(json.dumps(lived.job()), encoding="utf-8")
+            waiters[name] = subprocess.Popen(
+                [*command, str(lived.home / f"{name}.json")], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            )
+            lived.wait(name, "queued", 60)
+        lived.command("cancel", "gone")
+        lived.drop("p60_old.json", lived.job("Other"))
+        told = {name: json.loads(waiter.communicate(timeout=60)[0])[0] for name, waiter in waiters.items()}
+
+    assert {name: waiter.returncode for name, waiter in waiters.items()} == {"gone": 1, "old": 1}
+    assert {name: job["state"] for name, job in told.items()} == {"gone": "cancelled", "old": "cancelled"}
+    assert told["old"]["superseded_by"] and not told["gone"]["superseded_by"]
 
 
 def test_a_port_that_is_taken_is_for_a_person_to_mend(lived: Lived) -> None:

@@ -160,6 +160,7 @@ class Settling:
         """A folder not seen before: when its whole tree has been quiet, it is a bundle, a returned job or a
         sub-folder, for good."""
         if entry.place in self._arrivals.subs:
+            self.clash_over(entry)
             return lambda: self._arrivals.become_sub(entry)  # POST /jobs has just made it one
         try:
             tree = self._watch.sighting(entry, now)
