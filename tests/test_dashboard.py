@@ -56,9 +56,14 @@ def page(browser: Any) -> Iterator[Any]:
     found = context.new_page()
     found.faults = []
     found.on("pageerror", lambda error: found.faults.append(str(error)))
-    found.on("request", lambda request: found.faults.append(request.url) if "127.0.0.1" not in request.url else None)
+    found.on("request", lambda request: None if _is_here(request.url) else found.faults.append(request.url))
     yield found
     context.close()
+    assert found.faults == []
+
+
+def _is_here(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "file:///", "data:"))
 
 
 def _goto(page: Any, line: Line) -> None:
@@ -253,6 +258,149 @@ def test_a_search_in_a_long_history_goes_on_until_there_is_something_to_see(
         page.get_by_text("200 jobs found so far").wait_for()
 
         assert page.faults == []
+
+
+def test_what_renders_is_told_with_frame_speed_time_left_and_its_log(line: Line, page: Any) -> None:
+    line.drop("first.json", line.job("Slow"))
+    with serving(line):
+        line.wait("first", "completed", 60)
+        line.drop("spot.json", line.job("Slower"))
+        for number in range(3):
+            line.drop(f"p{40 - number}_later{number}.json", line.job("Slow"))
+        _open(page, line)
+        now = page.get_by_role("article").filter(has_text="spot")
+        told = ("Frame", "of 25", "frames/s", "Left", "Done", "Running for")
+        until(lambda: all(words.lower() in now.inner_text().lower() for words in told), 60)
+        until(lambda: "rendering" in now.get_by_role("region", name="Log of spot").inner_text(), 60)
+        rows = page.get_by_role("list", name="Queue").get_by_role("listitem")
+        wanted = ["later0", "later1", "later2"]
+        until(lambda: rows.evaluate_all("rows => rows.map(row => row.dataset.job)") == wanted, 60)
+
+
+def test_tiles_and_banner_tell_how_the_machine_is(line: Line, page: Any) -> None:
+    line.drop("held.json", line.job() | {"watchrender": {"hold": True}})
+    with serving(line):
+        line.wait("held", "queued", 60)
+        _open(page, line)
+        tiles = page.locator("dl.tiles > div")
+        for name, value in (
+            ("Queue", "1 job"), ("Oldest job", "ago"), ("After Effects", "ready"), ("Disk", "free"),
+            ("Hot folder", "reachable"), ("Inbox looked at", "ago"), ("Finished", "0 films"), ("Failed", "0"),
+        ):  # fmt: skip
+            tiles.filter(has_text=name).filter(has_text=value).first.wait_for()
+        aerender = Path(line.settings["nexrender"]["aerender"])
+        aerender.rename(aerender.with_name("away"))
+        line.drop("spot.json")
+        banner = page.get_by_role("alert").filter(has_text="AERENDER_NOT_FOUND")
+        banner.get_by_text("The queue waits:").wait_for()
+        tiles.filter(has_text="After Effects").filter(has_text="not ready").wait_for()
+
+
+def test_jobs_are_chosen_by_state_folder_tag_and_error_and_all_that_match_are_selected(line: Line, page: Any) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    with serving(line):
+        assert line.service is not None
+        ledger = line.service.ledger
+        with ledger.together():
+            for number in range(300):
+                tags = ("tv",) if number < 250 else ()
+                job = ledger.add(
+                    why="a test", name=f"new{number}", sub="show" if number % 2 else "", tags=tags, begun=True
+                )
+                ledger.apply(job.id, Event.CHECK, "a test")
+                ledger.apply(job.id, Event.ACCEPT, "a test")
+            error = {"code": "ASSET_MISSING", "kind": "job", "message": "a.mov is not there", "cure": "put it there"}
+            ledger.add(why="a test", name="bad", state=State.FAILED, error=error, finished_at=clock.stamp(ledger.now()))
+        _goto(page, line)
+        queue = page.get_by_role("list", name="Queue").get_by_role("listitem")
+        until(lambda: queue.count() == 100, 60)
+        page.get_by_label("Tag").select_option("tv")
+        page.get_by_role("checkbox", name="Select all that match").or_(
+            page.get_by_role("checkbox", name="Select all 250")
+        ).first.check()
+        page.get_by_text("250 jobs selected").first.wait_for()
+        bar = page.get_by_role("group", name="Selected jobs")
+        bar.get_by_role("spinbutton", name="Priority").fill("91")
+        bar.get_by_role("button", name="Set for 250").click()
+        until(lambda: sum(job.priority == 91 for job in ledger.live()) == 250, 60)
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Folder").select_option("show")
+        until(lambda: queue.first.get_attribute("data-job") == "show/new1", 60)
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_label("Error").select_option("ASSET_MISSING")
+        page.get_by_text("1 job found").wait_for()
+        page.get_by_role("listitem").get_by_text("put it there").wait_for()
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_label("State").select_option("failed")
+        page.get_by_text("1 job found").wait_for()
+
+
+def test_the_page_of_a_job_tells_its_tries_settings_document_and_every_film(line: Line, page: Any) -> None:
+    pytest.importorskip("av")
+    line.change(delivery={"previews": "auto"})
+    encode = {"module": "@nexrender/action-encode", "preset": "mp4", "output": "small.mp4"}
+    job = line.job("CrashTwice") | {"actions": {"postrender": [encode]}, "watchrender": {"tags": ["tv"]}}
+    line.drop("spot.json", job)
+    line.drop("spot.yaml", "max_retries: 3\n")
+    with serving(line):
+        line.wait("spot", "completed", 60)
+        _open(page, line)
+        shown = page.get_by_role("list", name="Finished and failed").locator("img.thumbnail")
+        until(lambda: shown.evaluate("image => image.naturalWidth > 0"), 60)
+        page.get_by_role("link", name="spot").first.click()
+        for title in ("Films", "Tries", "What happened, and why", "Settings, and where each came from", "Log"):
+            page.get_by_role("heading", name=title, exact=True).wait_for()
+        page.get_by_text("Try 2").first.wait_for()
+        page.get_by_text("RENDER_CRASHED").first.wait_for()
+        page.get_by_role("row", name="max_retries 3 sidecar").wait_for()
+        page.get_by_role("region", name="The job's document").get_by_text("CrashTwice").wait_for()
+        for name in ("spot", "small.mp4"):
+            sheet = page.get_by_role("img", name=f"Contact sheet of {name}")
+            sheet.scroll_into_view_if_needed()
+            until(lambda sheet=sheet: sheet.evaluate("image => image.naturalWidth > 0"), 60)
+            film = page.get_by_label(f"Film of {name}")
+            until(lambda film=film: film.evaluate("video => video.readyState > 0 && !video.error"), 60)
+
+
+def test_no_script_and_no_picture_from_elsewhere_gets_into_the_page(line: Line, page: Any) -> None:
+    with serving(line):
+        _open(page, line)
+        blocked = page.evaluate(
+            """async () => {
+              const found = [];
+              document.addEventListener("securitypolicyviolation", (event) => found.push(event.effectiveDirective));
+              const script = document.createElement("script");
+              script.textContent = "window.evil = true";
+              const image = document.createElement("img");
+              image.src = "https://evil.example/x.png";
+              document.body.append(script, image);
+              const soon = () => new Promise((on) => setTimeout(on, 100));
+              for (let tries = 0; tries < 600 && found.length < 2; tries++) await soon();
+              return [found.sort(), window.evil ?? null];
+            }"""
+        )
+    page.faults[:] = [url for url in page.faults if "evil.example" not in url]  # told though it was never sent
+
+    assert blocked == [["img-src", "script-src-elem"], None]
+
+
+def test_drain_and_stop_are_asked_for_by_keyboard(line: Line, page: Any) -> None:
+    with serving(line):
+        _open(page, line)
+        page.get_by_role("button", name="Stop", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("dialog", name="Stop the service?").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="detached")
+        page.get_by_role("button", name="Drain", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("dialog", name="Drain the queue?").wait_for()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        until(lambda: line.code is not None, 60)
+
+    assert line.code == 0
+    assert not (line.root / "inbox" / "_PAUSE").exists()
 
 
 def test_where_websockets_are_cut_the_page_follows_the_events(line: Line, page: Any) -> None:
