@@ -95,7 +95,9 @@ class Pulse:
             if self.service_due or now - self._looked_at >= self._rest():
                 self.service_due = False
                 self._look()
-            if self.queue_due and now - self._queue_at >= QUEUE_SECONDS and self._hub.readers:
+            # Expected times change while nothing else does: by the pace of what renders.
+            rest = QUEUE_SECONDS if self.queue_due else SERVICE_SECONDS
+            if now - self._queue_at >= rest and self._hub.readers:
                 self.queue_due = False
                 self._queue_at = now
                 await self._tell_queue()
