@@ -74,7 +74,8 @@ def _drop(reach: Any, file: Path, sub: str, priority: int | None) -> Path:
         dropped: Path = reach.drop(file, sub=sub, priority=priority)
         return dropped
     except OSError as error:
-        leave(Exit.FIX, f"{file} cannot be dropped: {error.strerror or error}")
+        where = f"{error.filename}: " if error.filename not in (None, str(file)) else ""
+        leave(Exit.FIX, f"{file} cannot be dropped: {where}{error.strerror or error}")
 
 
 def _in_order(files: list[Path]) -> list[Path]:
