@@ -17,7 +17,8 @@ from tests.line import FILM, Line, serving, until
 from watchrender import disk, finish, worker
 from watchrender.core.job import Job
 from watchrender.core.settings import fill_in
-from watchrender.finish import deliver_elsewhere, make_previews
+from watchrender.elsewhere import deliver_elsewhere
+from watchrender.finish import make_previews
 from watchrender.render.outputs import find
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.line import Line, serving, until
 from tests.process import Lived
 from watchrender import disk
-from watchrender.finish import deliver_elsewhere
+from watchrender.elsewhere import deliver_elsewhere
 from watchrender.render import outputs
 from watchrender.spool.bundle import inspect_zip
 from watchrender.spool.folders import read_any_status

@@ -14,7 +14,8 @@ from watchrender import disk
 from watchrender.closing import Closer
 from watchrender.core.job import Job
 from watchrender.core.states import Event, State
-from watchrender.finish import Elsewhere, deliver_elsewhere, keep_here, tell_beside
+from watchrender.elsewhere import deliver_elsewhere, keep_here, tell_beside
+from watchrender.finish import Elsewhere
 from watchrender.ledger.ledger import Ledger
 from watchrender.recover.believed import is_inside, outputs_told, told_by
 from watchrender.recover.places import Places, status_in
