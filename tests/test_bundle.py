@@ -240,6 +240,18 @@ def test_one_folder_at_the_top_is_taken_off(tmp_path: Path) -> None:
     assert set(plan.names) == {"Job.YAML", "footage/a.mov"}
 
 
+def test_names_that_begin_with_the_folder_itself_are_names_at_its_top(tmp_path: Path) -> None:
+    path = tmp_path / "spot.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("./", b"")
+        archive.writestr("./job.json", JOB)
+        archive.writestr("./footage/a.mov", b"m")
+
+    assert set(plan_of(path).names) == {"job.json", "footage/a.mov"}
+    assert unpack(path, plan_of(path), tmp_path / "work") is None
+    assert tree(tmp_path / "work") == {"job.json": JOB, "footage/a.mov": b"m"}
+
+
 def test_a_file_beside_the_top_folder_keeps_it(tmp_path: Path) -> None:
     path = pack(tmp_path / "spot.zip", {"job.json": JOB, "spot/a.mov": b"m"})
 

@@ -111,8 +111,9 @@ def test_json_broken_before_its_end_is_refused_at_once(hand: Hand) -> None:
     assert hand.job("spot").state is State.FAILED
 
 
-def test_an_empty_file_is_never_taken_and_says_so(hand: Hand) -> None:
-    hand.drop("spot.json", b"")
+@pytest.mark.parametrize("name", ["spot.json", "spot.zip"])
+def test_an_empty_file_is_never_taken_and_says_so(hand: Hand, name: str) -> None:
+    hand.drop(name, b"")
     hand.pass_time(60)
 
     assert hand.job("spot").state is State.PENDING

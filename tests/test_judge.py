@@ -98,7 +98,7 @@ def test_all_that_is_wrong_is_said_at_once(hand: Hand) -> None:
     [
         ({"aerender": "1999"}, "SIDECAR_INVALID", "there is no After Effects"),
         ({"notify": ["nobody"]}, "SIDECAR_INVALID", "no notification target"),
-        ({"notify": ["https://10.0.0.1/x"]}, "POLICY_DENIED", "notify[0]"),
+        ({"notify": ["https://10.0.0.1/x"]}, "POLICY_DENIED", "Name a configured target"),
         ({"output": "/etc/passwd"}, "POLICY_DENIED", "output"),
         ({"output": "../../x"}, "POLICY_DENIED", "output"),
         ({"priority": 101}, "SIDECAR_INVALID", "0 to 100"),
@@ -111,7 +111,7 @@ def test_settings_that_ask_too_much_are_refused(hand: Hand, settings: dict[str, 
     hand.pass_time(4)
 
     error = hand.job("spot").error
-    assert (error["code"], words in error["message"]) == (code, True), error
+    assert (error["code"], words in f"{error['message']} {error['cure']}") == (code, True), error
 
 
 def test_the_strongest_source_of_a_priority_counts(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,11 @@ def _failed(hand: Hand, name: str = "spot.json", key: str = "spot", **settings: 
     job = hand.start(key)
     hand.fail(key)
     return job.id
+
+
+def _pipe(path: Path) -> None:
+    if hasattr(os, "mkfifo"):  # Windows has none in folders
+        os.mkfifo(path)
 
 
 def test_a_folder_dragged_back_becomes_a_new_job_of_the_same_files(hand: Hand) -> None:
@@ -129,6 +135,13 @@ def test_a_folder_without_its_job_file_is_named_and_left_alone(hand: Hand) -> No
         {"files": {"job": "/etc/passwd"}},
         {"files": {"job": "..", "sidecar": "."}},
         {"files": {"job": "link.json"}},
+        {"files": {"job": "pipe.json"}},
+        {"files": {"job": "_STOP"}},  # an order, once it lies in the inbox
+        {"files": {"job": "spot.cancel"}},
+        {"files": {"job": "WHY.txt"}},  # never looked at there
+        {"files": {"job": "spot.status.json"}},
+        {"files": {"job": ".hidden.json"}},
+        {"files": {"job": "bundle"}},  # a folder without a job
         {"files": ["spot.json"]},
         {"files": None},
         {"id": "../../x"},
@@ -142,8 +155,31 @@ def test_of_a_status_file_only_an_id_and_bare_names_are_believed(hand: Hand, cha
     said = json.loads((folder / "spot.status.json").read_bytes())
     (folder / "spot.status.json").write_text(json.dumps(said | change))
     (folder / "link.json").symlink_to("/etc/passwd")
+    _pipe(folder / "pipe.json")
+    (folder / "bundle").mkdir()
+    for name in ("_STOP", "spot.cancel", ".hidden.json"):
+        (folder / name).touch()
 
     assert returned.read(folder) is None
+
+
+@pytest.mark.parametrize(
+    "sidecar", ["spot.json", "_STOP", "WHY.txt", "spot.log", "pipe.yaml", "gone.yaml", "../x.yaml"]
+)
+def test_what_is_no_settings_file_comes_back_as_a_part_of_the_rest(hand: Hand, sidecar: str) -> None:
+    old = _failed(hand)
+    folder = hand.root / "failed/spot"
+    said = json.loads((folder / "spot.status.json").read_bytes())
+    said["files"]["sidecar"] = sidecar
+    (folder / "spot.status.json").write_text(json.dumps(said))
+    (folder / "_STOP").touch()
+    _pipe(folder / "pipe.yaml")
+    folder.rename(hand.inbox / "spot")
+    hand.pass_time(8)
+
+    job = hand.job("spot")
+    assert (job.retry_of, job.state, job.sidecar) == (old, State.QUEUED, None)
+    assert sorted(path.name for path in hand.inbox.iterdir() if not path.name.startswith(".")) == ["spot.json"]
 
 
 def test_what_else_a_status_file_says_is_not_believed(hand: Hand) -> None:

@@ -163,7 +163,8 @@ class Judge:
         try:
             data = bundle.read_member(source, plan, plan.job, self.max_job_size)
         except (OSError, ValueError) as error:
-            return fail(Code.JOB_INVALID, f"{job.file}: {plan.job} in it cannot be read: {error}")
+            words = f"{job.file}: {plan.job} in it cannot be read: {error}"
+            return fail(Code.JOB_INVALID, words, cure="Copy or pack the zip anew, and drop it again.")
         text = jobfile.read(data, plan.job, self.max_job_size)
         return text if isinstance(text, Failure) else (text, _digest(data), self.unpacked(job))
 
@@ -286,7 +287,8 @@ class Judge:
         if re.match(r"https?://", name):
             from watchrender.core import hosts
 
-            return hosts.link_objection(name, path=path, schemes=("https",), hosts=self.policy.hosts)
+            instead = "Name a configured target"
+            return hosts.link_objection(name, path=path, schemes=("https",), hosts=self.policy.hosts, instead=instead)
         known = ", ".join(sorted(self._config.notify)) or "none"
         return fail(
             Code.SIDECAR_INVALID,

@@ -82,8 +82,13 @@ def read_link(url: str) -> Link | str:
     return Link(scheme=scheme, host=host, port=port)
 
 
-def link_objection(url: str, *, path: str, schemes: Iterable[str], hosts: Iterable[str]) -> Failure | None:
-    """Why this URL may not be used, from its words alone."""
+_A_FILE = "Use a file on the share"
+
+
+def link_objection(
+    url: str, *, path: str, schemes: Iterable[str], hosts: Iterable[str], instead: str = _A_FILE
+) -> Failure | None:
+    """Why this URL may not be used, from its words alone. `instead`: what its author could do without the operator."""
     link = read_link(url)
     if isinstance(link, str):
         return _denied(path, f"{path}: this address cannot be used: {link}.", "Write it as https://host/path.")
@@ -91,20 +96,20 @@ def link_objection(url: str, *, path: str, schemes: Iterable[str], hosts: Iterab
         return _denied(
             path,
             f"{path}: {link.scheme} sources are not allowed here.",
-            f"Use a file on the share, or ask the operator to add {link.scheme} to policy.schemes.",
+            f"{instead}, or ask the operator to add {link.scheme} to policy.schemes.",
         )
     address = _address(link.host)
     refused = not may_connect(link, address, hosts) if address else is_inside(link) and not is_listed(link, hosts)
-    return host_denied(link, path=path) if refused else None
+    return host_denied(link, path=path, instead=instead) if refused else None
 
 
-def host_denied(link: Link, *, path: str, address: str | None = None) -> Failure:
+def host_denied(link: Link, *, path: str, address: str | None = None, instead: str = _A_FILE) -> Failure:
     """The refusal of a host that is not public and not listed."""
     leads = f" leads to {address}, which" if address and address != link.host else ""
     return _denied(
         path,
         f"{path}: {link.host}{leads} is not a machine of the public internet.",
-        f'Use a file on the share, or ask the operator to add "{link.host}" to policy.hosts.',
+        f'{instead}, or ask the operator to add "{link.host}" to policy.hosts.',
     )
 
 

@@ -109,6 +109,8 @@ class Admission:
         return self._judge_now(entry, job, now)
 
     def _settle_zip(self, entry: Entry, job: Job, now: float) -> Step | None:
+        if entry.stamp is not None and entry.stamp[0] == 0:
+            return self._empty(entry, job, now)
         if not self._watch.is_settled(entry, now) or self._looks_other_when_opened(entry, now):
             return None
         if bundle.zip_complete(self._watch.path(entry)) is Completeness.CUT_OFF:
@@ -130,8 +132,7 @@ class Admission:
         """A job file: JSON that parses is complete, all else waits."""
         size = entry.stamp[0] if entry.stamp is not None else 0
         if size == 0:
-            self._watch.again(entry, now + self._pace.scan)
-            return self._waits_for(job, "the file is empty: it is still being written, or has nothing in it")
+            return self._empty(entry, job, now)
         if size > self._judge.max_job_size:
             if not self._watch.is_settled(entry, now):
                 return None
@@ -153,6 +154,10 @@ class Admission:
             return None
         entry.read_at = now
         return self._judge_now(entry, job, now, data)
+
+    def _empty(self, entry: Entry, job: Job, now: float) -> Step | None:
+        self._watch.again(entry, now + self._pace.scan)
+        return self._waits_for(job, "the file is empty: it is still being written, or has nothing in it")
 
     def _waits_for(self, job: Job, what: str) -> Step | None:
         if job.waiting_for == (what,):

@@ -370,6 +370,8 @@ def _judge(infos: list[zipfile.ZipInfo], name: str, size: int, limits: Limits) -
     kept: list[tuple[int, list[str], zipfile.ZipInfo]] = []
     for number, info in enumerate(infos):
         path = _path_of(info)
+        if not path and info.is_dir():
+            continue  # the folder that was packed, itself
         problem = _nature_problem(info) or _path_problem(path, limits)
         if problem:
             return _refused(name, path, problem)
@@ -405,6 +407,8 @@ def _path_of(info: zipfile.ZipInfo) -> str:
     if not info.flag_bits & 0x800:
         with suppress(UnicodeError):  # then it is what it says: the old code page
             path = path.encode("cp437").decode("utf-8")
+    while path.startswith("./"):  # as some packers write what lies at the top
+        path = path[2:]
     return path
 
 

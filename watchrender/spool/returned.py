@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchrender import disk
 from watchrender.core import naming
+from watchrender.core.naming import Kind
+from watchrender.spool.bundle import is_bundle
 from watchrender.spool.folders import BEFORE, STATUS_SUFFIX, before_name, read_any_status
 
 _ID = re.compile("[0-9A-HJKMNP-TV-Z]{26}")
@@ -35,9 +38,34 @@ def read(folder: Path) -> Returned | None:
         if status is None or not isinstance(files, dict) or not _ID.fullmatch(status["id"]):
             continue
         job = bare(files.get("job"))
-        if job is not None and os.path.lexists(folder / job) and not (folder / job).is_symlink():
-            return Returned(id=str(status["id"]), job=job, sidecar=bare(files.get("sidecar")))
+        if job is not None and _is_a_job(folder / job):
+            return Returned(id=str(status["id"]), job=job, sidecar=_sidecar(folder, files.get("sidecar"), job))
     return None
+
+
+def _is_a_job(path: Path) -> bool:
+    """May this be what the job was dropped as? Any other file would lie in the inbox as an order, or unseen."""
+    if path.name == "bundle":
+        try:
+            return not path.is_symlink() and is_bundle(path)
+        except OSError:
+            return False
+    return naming.classify(path.name, is_dir=False) in (Kind.JOB, Kind.YAML, Kind.ZIP) and _is_plain(path)
+
+
+def _sidecar(folder: Path, name: object, job: str) -> str | None:
+    """The settings that came with it; None where that is no file of settings."""
+    found = bare(name)
+    if found is None or found == job or naming.classify(found, is_dir=False) is not Kind.YAML:
+        return None
+    return found if _is_plain(folder / found) else None
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_ours(folder: Path, names: Iterable[str] | None = None) -> bool:
@@ -95,7 +123,7 @@ def go_on(rest: Path) -> str | None:
 
 
 def _bring(rest: Path, back: Returned, target: Path, dropped: str, name: str) -> None:
-    if back.sidecar is not None and (rest / back.sidecar).is_file():
+    if back.sidecar is not None and _is_plain(rest / back.sidecar):
         sidecar = _sidecar_name(back.sidecar, dropped, name)
         if not os.path.lexists(target / sidecar):
             disk.rename(rest / back.sidecar, target / sidecar)
