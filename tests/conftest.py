@@ -8,11 +8,16 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.real import Real, Watched
 from watchrender.core.failure import Failure
 from watchrender.render import nexrender
 from watchrender.render.simulator import install_simulator
+
+# How quickly examples come says something about a busy machine, and nothing about us.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
