@@ -225,6 +225,14 @@ def test_a_folder_is_one_plain_name(text: str) -> None:
     assert [line.partition(" ")[2].startswith("folders.failed: ") for line in found] == [True]
 
 
+@pytest.mark.parametrize("folder", ["inbox", "active", "failed", "cancelled", "status"])
+def test_only_done_may_lie_elsewhere_and_the_fault_says_so(folder: str) -> None:
+    found = faults(f"root: /x\nfolders: {{{folder}: /mnt/films}}")
+
+    assert "on one volume" in found[0]
+    assert "only done may be a path" in found[0]
+
+
 def test_two_folders_cannot_be_one() -> None:
     assert faults("root: /x\nfolders:\n  done: Inbox\n") == [
         'watchrender.yaml:3:9: folders.done: "Inbox" is the folder of inbox too; each needs its own'

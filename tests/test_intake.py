@@ -17,7 +17,7 @@ from loguru import logger
 from tests.turns import Hand
 from watchrender.core import letters
 from watchrender.core.failure import Code
-from watchrender.core.states import State
+from watchrender.core.states import Event, State
 from watchrender.spool import watcher
 
 
@@ -707,6 +707,19 @@ def test_a_sidecar_saved_again_just_after_the_start_takes_the_place_of_the_old_o
     assert "70" in (hand.root / "active/spot/spot.yaml").read_text(encoding="utf-8")
     assert len(hand.put_back) == 1
     assert not hand.lies("inbox/spot.yaml")
+
+
+def test_a_sidecar_read_before_the_start_did_not_come_after_it(hand: Hand) -> None:
+    """The worker records the start first and moves the files then: a look between the two sees the settings still."""
+    hand.sidecar("spot.yaml", priority=60)
+    hand.drop("spot.json")
+    hand.pass_time(4)
+    hand.started[hand.job("spot").id] = hand.seconds
+    hand.ledger.apply(hand.job("spot").id, Event.START, "next in the queue", started_at=hand.ledger.stamp())
+    hand.turn()
+
+    assert hand.put_back == []
+    assert not [line["why"] for line in hand.job("spot").history if "after the start" in line["why"]]
 
 
 def test_a_sidecar_that_comes_late_lies_untouched(hand: Hand) -> None:

@@ -124,15 +124,23 @@ def folder_name(text: str) -> str:
 
 def _folder_name(value: Any) -> Any:
     value = _word(value)
+    if isinstance(value, str) and _is_path(value):
+        raise ValueError(
+            f"{quoted(value)} is a path: inbox, active, failed, cancelled and status lie under root, on one volume, "
+            "because jobs move between them by renames; write a name (only done may be a path)"
+        )
     return folder_name(value) if isinstance(value, str) else value
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith(("~", "/", "\\")) or bool(PureWindowsPath(text).drive)
 
 
 def _folder_name_or_path(value: Any) -> Any:
     text = _word(value)
     if not isinstance(text, str):
         return text
-    is_path = text.startswith(("~", "/", "\\")) or PureWindowsPath(text).drive
-    return str(full_path(text, None)) if is_path else folder_name(text)
+    return str(full_path(text, None)) if _is_path(text) else folder_name(text)
 
 
 def full_path(text: str, base: Path | None, *, windows: bool = _WINDOWS) -> Path:

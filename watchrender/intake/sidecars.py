@@ -208,7 +208,9 @@ class Sidecars:
             self._ignored[entry.place] = settled.message
             return False
         changes = self._judge.changes_start(job, settled)
-        job = self._ledger.note(job.id, f"the settings in {entry.name} came after the start", **settled)
+        # Where they say what is known, they did not come late: they were read, and the job was claimed at once.
+        if any(getattr(job, field) != value for field, value in settled.items()):
+            job = self._ledger.note(job.id, f"the settings in {entry.name} came after the start", **settled)
         if job.begun and self._folders.bring_sidecar(job, self._folders.absolute(job.folder), newer=True):
             self._inbox.drop(entry)
         self._ignored.pop(entry.place, None)
