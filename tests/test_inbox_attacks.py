@@ -110,6 +110,26 @@ def test_broken_and_hostile_content(lived: Lived) -> None:
         assert lived.terminate() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_many_jobs_of_the_largest_size_at_once(lived: Lived) -> None:
+    """What has been read of one is let go before the next ones are read."""
+    good = json.dumps(lived.job())[:-1]
+    for number in range(5):
+        lived.drop(f"large{number}.json", good + ',"x":[' + '"1234567",' * 450_000 + "0]}")
+        lived.drop(f"many{number}.json", good + ',"x":[' + "{}," * 1_500_000 + "{}]}")
+
+    with living(lived):
+        for number in range(5):
+            lived.wait(f"large{number}", "queued", 200)
+            error = lived.wait(f"many{number}", "failed", 200)["error"]
+            assert "more than 500000 values" in error["message"]
+        assert lived.said()["waiting"] == []
+        _good(lived)
+        assert lived.peak_mebibytes() < MEMORY_MEBIBYTES
+        assert lived.terminate() == 0
+
+
 _NAMES = [
     "with 'quotes' and \"more\".json",
     "new\nline.json",

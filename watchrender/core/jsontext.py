@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from watchrender.core.textual import BACKSLASH_HINT, DEEPEST, JsonPath, Unreadable, line_column, short
@@ -25,14 +26,21 @@ _NUMBER_BEGUN = re.compile(r"-?(?:0|[1-9][0-9]*)?(?:(?<=[0-9])\.[0-9]*)?(?:(?<=[
 _ESCAPE_BEGUN = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _WORD = re.compile(r"[A-Za-z_$-][\w$-]*+")
 _BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[\[\]{}]', re.DOTALL)
+_VALUES_AND_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?+|[,\[{]', re.DOTALL)
 _LITERALS = ("true", "false", "null")
 _NOT_JSON = {"NaN", "Infinity", "-Infinity"}
+
+#: A document takes up to a hundred times the memory of its text, by the number of values in it.
+MOST_VALUES = 500_000
 
 
 def parse(text: str) -> Any:
     """The document in a JSON text. Raises `Unreadable`."""
     if _is_too_deep(text):
         raise _first_fault(text)
+    if (offset := _one_too_many(text)) is not None:
+        place = line_column(text, offset)
+        raise Unreadable(f"this has more than {MOST_VALUES} values; a job may have so many", *place, syntax=False)
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite,
                           parse_int=_bounded)  # fmt: skip
@@ -65,7 +73,7 @@ def places(text: str, paths: Iterable[JsonPath]) -> dict[JsonPath, tuple[int, in
     """Line and column of the value at each path, or of the nearest thing above it that is there. One pass for all."""
     paths = tuple(paths)
     trail = _Trail(paths)
-    with suppress(Unreadable):  # asked of texts that were read; if this one was not, the nearest is still a help
+    with suppress(Unreadable, _AllFound):  # asked of texts that were read; else the nearest is still a help
         _scan(text, trail)
     return {path: line_column(text, trail.nearest(path)) for path in paths}
 
@@ -73,11 +81,19 @@ def places(text: str, paths: Iterable[JsonPath]) -> dict[JsonPath, tuple[int, in
 def _parser_stops_at(text: str) -> int | None:
     """Where the standard parser stumbles; None if the text is an object."""
     try:
-        return None if isinstance(json.loads(text, parse_int=float), dict) else 0
+        # What is in it is not kept: a text may hold more than the memory would.
+        return None if json.loads(text, parse_int=float, object_pairs_hook=_an_object) is _OBJECT else 0
     except json.JSONDecodeError as error:
         return error.pos
     except (ValueError, RecursionError):
         return 0
+
+
+_OBJECT = object()
+
+
+def _an_object(_pairs: list[tuple[str, Any]]) -> object:
+    return _OBJECT
 
 
 class _Refused(ValueError):
@@ -120,6 +136,14 @@ def _is_too_deep(text: str) -> bool:
     return False
 
 
+def _one_too_many(text: str) -> int | None:
+    """Where the first value stands that is more than a job may have."""
+    if text.count(",") + text.count("[") + text.count("{") <= MOST_VALUES:
+        return None
+    marks = (token.start() for token in _VALUES_AND_STRINGS.finditer(text) if text[token.start()] != '"')
+    return next(islice(marks, MOST_VALUES, None), None)
+
+
 def _first_fault(text: str, error: Exception | None = None) -> Unreadable:
     try:
         _scan(text)
@@ -129,6 +153,10 @@ def _first_fault(text: str, error: Exception | None = None) -> Unreadable:
     offset = error.pos if isinstance(error, json.JSONDecodeError) else 0
     words = error.msg if isinstance(error, json.JSONDecodeError) else "this cannot be read as JSON"
     return Unreadable(words, *line_column(text, offset))
+
+
+class _AllFound(Exception):
+    pass
 
 
 class _Trail:
@@ -148,6 +176,8 @@ class _Trail:
         if here not in self._wanted:
             return None
         self._offsets[here] = offset
+        if len(self._offsets) == len(self._wanted):
+            raise _AllFound
         return here
 
     def nearest(self, path: JsonPath) -> int:

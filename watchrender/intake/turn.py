@@ -38,6 +38,8 @@ from watchrender.spool.watcher import Aside, Hung, Listing, scan
 
 #: Quiet entries are looked at again in rotation, so many a turn: a save that no event told of is found.
 LOOKS_A_TURN = 400
+#: So much is read before what follows is recorded.
+BYTES_TOGETHER = 2 * 1024 * 1024
 #: Reading and judging go on for so long before the next turn begins.
 TURN_SECONDS = 1.0
 #: How long an event may come after the scan that found the same thing.
@@ -356,13 +358,13 @@ class Intake:
         """Read what is complete, in the order of arrival; what is not yet is looked at again when it may be."""
         due = sorted((entry for entry in self._inbox.restless if entry.due <= now), key=lambda entry: entry.arrival)
         began = self._clock()
-        for number in range(0, len(due), TOGETHER):
-            if number and self._clock() - began > TURN_SECONDS:
-                break
-            steps = [step for entry in due[number : number + TOGETHER] for step in self._settling.steps(entry, now)]
+        for entries in _portions(due):
+            steps = [step for entry in entries for step in self._settling.steps(entry, now)]
             with self._ledger.together():
                 for step in steps:
                     step()
+            if self._clock() - began > TURN_SECONDS:
+                break
         for entry in self._inbox.restless:
             self._watch.soon(entry.due)
 
@@ -402,3 +404,17 @@ class Intake:
                 disk.rename(rest, self._folders.target(State.CANCELLED, job.sub, job.name))
             except OSError as error:
                 logger.warning("{} stays hidden: {}", str(rest), error.strerror or str(error))
+
+
+def _portions(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """Those that are read and judged before what follows is recorded: what was read is in memory until then."""
+    portion: list[Entry] = []
+    size = 0
+    for entry in entries:
+        portion.append(entry)
+        size += entry.stamp[0] if entry.stamp is not None else 0
+        if len(portion) >= TOGETHER or size >= BYTES_TOGETHER:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
