@@ -57,6 +57,22 @@ def test_every_setting_is_read() -> None:
     assert found.source_of("priority") == "sidecar"
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("4s", 4.0), (4, 4.0), (4.8, 4.8), ("1m", 60.0), (0.04, 0.04)])
+def test_a_films_length_may_be_a_bare_number_of_seconds(written: Any, seconds: float) -> None:
+    found, faults = parse({"expect": {"duration": written}})
+
+    assert faults == []
+    assert found.expect == Expect(duration=seconds)
+    assert parse(found.to_dict())[0] == found
+
+
+@pytest.mark.parametrize("written", [0, -1, True, "4", float("nan"), float("inf"), []])
+def test_what_is_no_length_of_a_film_is_refused(written: Any) -> None:
+    assert [fault.split(" ")[0].rstrip(":") for fault in faults_of({"expect": {"duration": written}})] == [
+        "expect.duration"
+    ]
+
+
 def test_the_table_knows_every_field_and_the_sample_uses_every_key() -> None:
     names = {item.name for item in fields(Settings)} - {"sources"}
 

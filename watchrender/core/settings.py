@@ -254,6 +254,13 @@ def _duration(reading: _Reading, path: JsonPath, value: Any) -> float | None:
     return seconds
 
 
+def _film_length(reading: _Reading, path: JsonPath, value: Any) -> float | None:
+    """A bare number is seconds: that is how films are measured, by ffprobe and by After Effects."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = f"{value}s"
+    return _duration(reading, path, value)
+
+
 def _size(reading: _Reading, path: JsonPath, value: Any) -> int | None:
     try:
         return parse_size(_plain_text(value))
@@ -360,7 +367,11 @@ _EXPECT: dict[str, _Key] = {
         schema={"type": "integer", "minimum": 1, "maximum": 10_000_000},
         meaning="The number of frames the film must have.",
     ),
-    "duration": _Key(read=_duration, schema=_DURATION, meaning="How long the film must be."),
+    "duration": _Key(
+        read=_film_length,
+        schema={"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _DURATION]},
+        meaning="How long the film must be: 4.8s, or 4.8 for seconds.",
+    ),
     "min_bytes": _Key(
         read=_size,
         schema={"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]},
