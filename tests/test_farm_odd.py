@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def farm() -> Iterator[Pretended]:
 
 @pytest.fixture
 def line(farm: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr("watchrender.farm.REST_SECONDS", 0.1)
+    monkeypatch.setattr("watchrender.farm.ends.REST_SECONDS", 0.1)
     monkeypatch.setattr("watchrender.worker.BUSY_SECONDS", 0.1)
     server = {"url": farm.url, "secret": SECRET, "poll_interval": "50ms", "max_in_flight": 2}
     made = Line(tmp_path, engine="nexrender-server", nexrender_server=server, verify={"probe": "auto"})
@@ -258,7 +259,7 @@ def test_a_server_that_answers_now_and_then_keeps_no_dead_worker_alive(line: Lin
 def test_a_late_worker_that_makes_its_folder_anew_is_swept_out(
     line: Line, farm: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchrender.farm._SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr("watchrender.farm.follower._SWEEP_SECONDS", 0.2)
     line.change(limits={"stall": "500ms"})
     with serving(line):
         line.drop("spot.json")
@@ -330,7 +331,7 @@ def test_where_workers_without_the_lock_are_seen_no_film_is_moved_from_under_the
 def test_a_film_that_is_seen_late_is_waited_for(
     line: Line, farm: Pretended, executor: str | None, whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchrender.farm._COMES_WITHIN_SETTLES", 300.0)
+    monkeypatch.setattr("watchrender.core.standing._COMES_WITHIN_SETTLES", 300.0)
     with serving(line):
         line.drop("spot.json")
         job = taken(farm, executor)
@@ -395,3 +396,60 @@ def test_a_request_that_hangs_ends_with_its_deadline(line: Line, farm: Pretended
     farm.render(job)
     with serving(line):
         line.wait("spot", "completed", LONG)
+
+
+# --- the end of the service -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shutdown", ["requeue", "finish"])
+def test_what_a_person_stops_leaves_the_farm_and_is_queued_again(line: Line, farm: Pretended, shutdown: str) -> None:
+    line.change(shutdown=shutdown)
+    with serving(line):
+        for name in ("a", "b"):
+            line.drop(f"{name}.json", line.job(name))
+        first = taken(farm)  # the other one waits for a worker
+        until(lambda: len(farm.posts) == 2, LONG)
+        until(lambda: any("has it" in why for name in "ab" for why in line.whys(name)), LONG)
+        line.mark("_STOP")
+        thread = line._thread
+        assert thread is not None
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+    assert [line.status(name)["state"] for name in ("a", "b")] == ["queued", "queued"]
+    assert (line.root / "inbox" / "_PAUSE").exists() and farm.jobs == []
+    farm.tell(first["uid"], state="finished")  # the worker is told that nobody wants it
+
+    (line.root / "inbox" / "_PAUSE").unlink()
+    farm.work(2)
+    with serving(line):
+        for name in ("a", "b"):
+            assert len(line.wait(name, "completed", LONG)["attempts"]) == 1
+
+
+def test_a_server_that_never_answers_keeps_no_service_from_ending(line: Line, farm: Pretended) -> None:
+    held = threading.Event()
+    farm.odd = lambda _asked: (held.wait(LONG), None)[1]
+    try:
+        with serving(line) as running:
+            line.drop("spot.json")
+            time.sleep(0.5)
+            began = time.monotonic()
+            running.stop()
+            assert time.monotonic() - began < 8.0  # and not the ten seconds of each request
+    finally:
+        held.set()
+
+
+def test_a_server_that_says_500_of_every_job_it_does_not_know_is_well(line: Line, farm: Pretended) -> None:
+    def odd(asked: Asked) -> tuple[int, bytes] | None:
+        words = asked.path.strip("/").split("/")
+        is_single = asked.method == "GET" and words[:1] == ["jobs"] and words[1:] not in ([], ["status"], ["pickup"])
+        return (500, b"Internal Server Error") if is_single and farm.job(words[1]) is None else None
+
+    farm.odd = odd
+    farm.work(1)
+    with serving(line):
+        line.drop("spot.json")
+        line.wait("spot", "completed", LONG)
+        assert waits(line) == []

@@ -17,7 +17,8 @@ import pytest
 from tests.farm import SECRET, Answering, Farm, farming
 from watchrender.config import load
 from watchrender.core.failure import Code, Failure, Kind
-from watchrender.render.server import Phase, Server, Standing, Standings, server_failure
+from watchrender.core.standing import Phase, Standing, Standings
+from watchrender.render.server import Server, server_failure
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -26,6 +25,7 @@ import httpx2
 
 from watchrender.config.model import Config, NexrenderServer
 from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.standing import Standing, Standings
 from watchrender.core.textual import short
 from watchrender.render.wire import CLIENT_ERRORS, BoundedBackend, PoolTransport
 
@@ -49,54 +49,6 @@ _TAKEN = frozenset({200, 201, 202})
 _REFUSED = frozenset({401, 403, 407})
 _NO_SUCH_ADDRESS = frozenset({204, 404, 405, 501})  # nexrender-server itself says 204
 _LIGHT_LIST, _WHOLE_LIST = "/jobs/status", "/jobs"
-
-
-class Phase(StrEnum):
-    """What nexrender-server's many states mean to us."""
-
-    WAITING = "waiting"  # no worker has it
-    WORKING = "working"
-    FINISHED = "finished"  # so says the worker: the film is still to be judged
-    FAILED = "failed"
-
-
-_PHASES = {
-    "created": Phase.WAITING,
-    "queued": Phase.WAITING,
-    "finished": Phase.FINISHED,
-    "error": Phase.FAILED,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What the server says of one job."""
-
-    uid: str
-    state: str
-    percent: float | None = None  # nexrender's own: coarse, and sometimes of an earlier run
-    error: str = ""
-    executor: str | None = None  # None: its worker did not pick it up by the server's lock, so another may have it too
-    updated: str | None = None
-    seconds: float | None = None  # how long After Effects rendered, by the worker's clock
-    copies: int = 1  # how often the server has this uid
-
-    @property
-    def phase(self) -> Phase:
-        return _PHASES.get(self.state, Phase.WORKING)
-
-    @property
-    def news(self) -> tuple[str, float | None, str | None]:
-        """What is different when a render has come further. The time of a change is not: it may change by itself."""
-        return self.state, self.percent, self.executor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standings:
-    """How the jobs stand. A job that was asked for and is not in `jobs` is not known to the server."""
-
-    jobs: Mapping[str, Standing]
-    strangers: tuple[str, ...] = ()  # jobs that were not asked for; nothing where each was asked for by itself
 
 
 class Server:
@@ -127,15 +79,18 @@ class Server:
         # Not by the proxy of the environment: the farm is on our own network. And each time by a fresh connection: one
         # that died with the server's last life would leave open whether a job has arrived. So the connection's deadline
         # is the request's.
+        self._wire = BoundedBackend(deadline)
         pool = httpcore2.ConnectionPool(
-            ssl_context=httpx2.create_ssl_context(),
-            max_keepalive_connections=0,
-            network_backend=BoundedBackend(deadline),
+            ssl_context=httpx2.create_ssl_context(), max_keepalive_connections=0, network_backend=self._wire
         )
         self._client = httpx2.Client(headers=headers, timeout=timeout, transport=PoolTransport(pool), trust_env=False)
 
     def close(self) -> None:
         self._client.close()
+
+    def hang_up(self) -> None:
+        """Who waits for an answer now waits no longer: we are told to end, and the server hangs."""
+        self._wire.hang_up()
 
     # -- what can be asked ----------------------------------------------------------------------------------
 
@@ -150,7 +105,11 @@ class Server:
             found = self.standings(())
             return found if isinstance(found, Failure) else None
         known = self._is_known(f"watchrender-{secrets.token_hex(4)}")
-        return known if isinstance(known, Failure) else None
+        if not isinstance(known, Failure):
+            return None
+        # Perhaps it says "unknown" by a 500 here too, as it does of a status: its list tells whether it is well.
+        found = self.standings(())
+        return found if isinstance(found, Failure) else None
 
     def post(self, document: Mapping[str, Any]) -> Failure | None:
         """Hand over one job. A failure of the environment leaves open whether it arrived; any other means it did not.

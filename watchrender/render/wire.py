@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpcore2
@@ -25,8 +28,9 @@ CLIENT_ERRORS = (
 class BoundedStream(httpcore2.NetworkStream):
     """A connection whose every read and write ends at the deadline, however slowly the other side trickles."""
 
-    def __init__(self, stream: httpcore2.NetworkStream, deadline: float) -> None:
-        self._stream, self._deadline = stream, deadline
+    def __init__(self, stream: httpcore2.NetworkStream, deadline: float, lines: Lines | None = None) -> None:
+        self._stream, self._deadline, self._lines = stream, deadline, lines or Lines()
+        self._lines.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, left(self._deadline, timeout))
@@ -35,16 +39,47 @@ class BoundedStream(httpcore2.NetworkStream):
         self._stream.write(buffer, left(self._deadline, timeout))
 
     def close(self) -> None:
+        self._lines.discard(self)
         self._stream.close()
+
+    def hang_up(self) -> None:
+        """Whoever reads or writes at this moment, in another thread, is told that the other side is gone."""
+        found = self._stream.get_extra_info("socket")
+        if isinstance(found, socket.socket):
+            with suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
         inner = self._stream.start_tls(ssl_context, server_hostname, left(self._deadline, timeout))
-        return BoundedStream(inner, self._deadline)
+        self._lines.discard(self)
+        return BoundedStream(inner, self._deadline, self._lines)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class Lines:
+    """The connections that are open now. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[BoundedStream] = set()
+
+    def add(self, stream: BoundedStream) -> None:
+        with self._lock:
+            self._open.add(stream)
+
+    def discard(self, stream: BoundedStream) -> None:
+        with self._lock:
+            self._open.discard(stream)
+
+    def hang_up(self) -> None:
+        with self._lock:
+            found = list(self._open)
+        for stream in found:
+            stream.hang_up()
 
 
 class BoundedBackend(httpcore2.NetworkBackend):
@@ -53,6 +88,11 @@ class BoundedBackend(httpcore2.NetworkBackend):
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._plain = httpcore2.SyncBackend()
+        self._lines = Lines()
+
+    def hang_up(self) -> None:
+        """End every request that is under way."""
+        self._lines.hang_up()
 
     def connect_tcp(
         self,
@@ -64,7 +104,7 @@ class BoundedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         deadline = time.monotonic() + self._seconds
         stream = self._plain.connect_tcp(host, port, left(deadline, timeout), local_address, socket_options)
-        return BoundedStream(stream, deadline)
+        return BoundedStream(stream, deadline, self._lines)
 
 
 class PoolTransport(httpx2.BaseTransport):
