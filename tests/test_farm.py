@@ -328,7 +328,8 @@ def test_a_render_that_takes_longer_than_it_may_is_given_up(line: Line, worker: 
 
 
 def test_a_job_that_waits_for_a_worker_is_never_given_up(line: Line, worker: Picker) -> None:
-    line.change(limits={"stall": "1500ms", "render": "3s", "startup": "100ms"})  # what its worker needs on a busy machine
+    # What the worker by hand needs on a busy machine, and less than the job waits for it.
+    line.change(limits={"stall": "1500ms", "render": "3s", "startup": "100ms"})
     with serving(line):
         line.drop("spot.json")
         line.wait("spot", "rendering")
