@@ -75,6 +75,18 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.ledger.close()
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders")
+def test_a_project_that_became_a_pipe_is_told_apart_by_its_name(desk: Desk) -> None:
+    job = desk.job("a")
+    (desk.folder / "spot.aep").unlink()
+    os.mkfifo(desk.folder / "spot.aep")
+
+    desk.learn(job, 5.0)
+
+    assert desk.told(job)["basis"].startswith("1 render of spot.aep")
+
+
 def test_without_history_a_job_says_so_rather_than_guess(desk: Desk) -> None:
     first, second = desk.job("a"), desk.job("b")
 

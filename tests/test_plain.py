@@ -193,3 +193,14 @@ def test_a_begun_job_whose_file_becomes_something_else_fails_with_the_reason_and
 
     assert error["code"] == "JOB_UNREADABLE"
     assert "link" in error["message"] or "plain file" in error["message"]
+
+
+@pytest.mark.timeout(60)
+def test_a_file_that_became_a_pipe_is_not_waited_on_and_one_behind_a_link_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.aep")
+    _link(tmp_path / "link.aep")
+
+    with pytest.raises(OSError, match="no plain file"):
+        disk.open_regular(tmp_path / "pipe.aep")
+    with disk.open_regular(tmp_path / "link.aep") as file:
+        assert file.read(1) == b"{"

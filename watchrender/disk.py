@@ -330,19 +330,25 @@ def _unlock_and_retry(function: Callable[[str], object], name: str, _info: objec
         pass
 
 
-def copy(source: Path, target: Path, *, through_links: bool = True) -> None:
-    """Copy one file's bytes and times, flushed to the disk. The target must not be there.
-
-    Only a plain file is copied: a pipe that has taken its place since somebody looked would be waited on for ever."""
+def open_regular(path: Path | str, *, through_links: bool = True, buffering: int = -1) -> BinaryIO:
+    """A file where others may write, open for reading. Raises OSError for anything else: a pipe that has taken its
+    place since somebody looked would be waited on for ever."""
 
     def carefully(name: str, flags: int) -> int:
         links = 0 if through_links else getattr(os, "O_NOFOLLOW", 0)
         return os.open(name, flags | links | getattr(os, "O_NONBLOCK", 0))
 
+    file: BinaryIO = open(path, "rb", buffering, opener=carefully)  # noqa: SIM115 - whoever asked closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return file
+
+
+def copy(source: Path, target: Path, *, through_links: bool = True) -> None:
+    """Copy one file's bytes and times, flushed to the disk. The target must not be there."""
     with effect("copy", target) as within:
-        with open(source, "rb", opener=carefully) as reading, open(target, "xb") as writing:
-            if not stat.S_ISREG(os.fstat(reading.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is no plain file", str(source))
+        with open_regular(source, through_links=through_links) as reading, open(target, "xb") as writing:
             writing.write(reading.read(1024 * 1024))
             within()
             shutil.copyfileobj(reading, writing, 1024 * 1024)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from watchrender import disk
 from watchrender.core import clock as clocks
 from watchrender.core import estimate
 from watchrender.core.estimate import Past, Prediction, Span, Start, Turn
@@ -228,7 +229,7 @@ def _unknown(basis: str) -> dict[str, Any]:
 def _content(path: str, size: int) -> str:
     """What tells one project from another: all of it, or of a large one its size, beginning, middle and end."""
     digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
+    with disk.open_regular(path) as file:
         for place in (0,) if size <= 4 * SAMPLE_BYTES else (0, size // 2, size - SAMPLE_BYTES):
             file.seek(place)
             digest.update(file.read(4 * SAMPLE_BYTES if size <= 4 * SAMPLE_BYTES else SAMPLE_BYTES))

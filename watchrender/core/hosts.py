@@ -91,7 +91,11 @@ def link_objection(
     """Why this URL may not be used, from its words alone. `instead`: what its author could do without the operator."""
     link = read_link(url)
     if isinstance(link, str):
-        return _denied(path, f"{path}: this address cannot be used: {link}.", "Write it as https://host/path.")
+        return _denied(
+            path,
+            f"{path}: this address cannot be used: {link}.",
+            "Write it as https://host/path; a host that is not public has to be in policy.hosts as well.",
+        )
     if link.scheme not in schemes:
         return _denied(
             path,

@@ -435,7 +435,8 @@ class _Judge:
             self.deny(
                 f"{path}.module",
                 f"{said(module)} is not the name of a module; modules are never taken by path.",
-                f"Have it installed beside nexrender and name it. {NO_SETTING}",
+                "Have it installed beside nexrender, write its name, and ask the operator to add that to"
+                " policy.actions. No setting allows a path.",
             )
             return
         if module not in self.policy.actions:

@@ -118,7 +118,7 @@ class Ahead:
 
     def _copy(self, file: Path, stop: Callable[[], bool], trip: _Trip) -> None:
         trip.is_local = True
-        with open(file, "rb", buffering=0) as reading:
+        with disk.open_regular(file, buffering=0) as reading:
             found = os.fstat(reading.fileno())
             mark = _mark(found)
             if found.st_size < self._small or not self._is_slow(file) or not self._room(found.st_size):
