@@ -180,6 +180,19 @@ def test_a_whole_composition_is_expected_as_long_as_the_last_whole_one(desk: Des
     assert again is not None and again.seconds == pytest.approx(10, abs=1)
 
 
+def test_what_was_told_a_moment_ago_is_not_told_of_another_queue(desk: Desk) -> None:
+    first = desk.job("a")
+    desk.learn(first, 10.0)
+    assert desk.told(first)["done_at"]
+
+    desk.stopped = "the queue is paused"
+    second = desk.job("b")
+    desk.forecast.changed()
+
+    assert {told["basis"] for told in desk.forecast.queue().values()} == {"the queue is paused"}
+    assert second.id in desk.forecast.queue()
+
+
 def test_a_held_job_delays_nobody(desk: Desk) -> None:
     held, free = desk.job("a", marked_hold=True), desk.job("b")
     desk.learn(free, 60.0)
@@ -210,7 +223,7 @@ def test_a_queue_that_is_stopped_promises_nothing(desk: Desk) -> None:
 def test_a_running_render_is_told_by_its_own_pace_and_the_queue_behind_it_too(desk: Desk) -> None:
     running, waiting = desk.job("a"), desk.job("b")
     desk.learn(running, *[60.0] * 3)
-    started = desk.ledger.apply(running.id, Event.START, "next", started_at=desk.ledger.stamp())
+    desk.ledger.apply(running.id, Event.START, "next", started_at=desk.ledger.stamp())
     desk.ledger.note(running.id, begun=True)
     desk.forecast.start(running.id)
     desk.time += 60.0
@@ -221,7 +234,7 @@ def test_a_running_render_is_told_by_its_own_pace_and_the_queue_behind_it_too(de
     own = desk.forecast.running(job)
     behind = desk.forecast.queue()[waiting.id]
 
-    assert own["starts_at"] == started.started_at
+    assert own["starts_at"] is None  # it has started
     assert 10 < seconds_between(desk.ledger.stamp(), own["done_at"]) < 60  # half is done after 60 s, 60 s in the past
     assert behind["starts_at"] == own["done_at"]
 
@@ -239,14 +252,14 @@ def test_a_farm_is_told_by_how_many_render_at_once_and_what_waits_there_comes_fi
     desk.time += 40.0  # the first is further than it seems: each has its own beginning
     desk.forecast.start(second.id)
 
-    def told(job: Job) -> tuple[float, float]:
+    def told(job: Job) -> list[int | None]:
         found = desk.ledger.get(job.id)
         assert found is not None
-        eta = desk.forecast.running(found)
-        return tuple(round((moment(eta[name]) - NOON).total_seconds()) for name in ("starts_at", "done_at"))  # type: ignore[return-value]
+        times = [desk.forecast.running(found)[name] for name in ("starts_at", "done_at")]
+        return [None if time is None else round((moment(time) - NOON).total_seconds()) for time in times]
 
-    assert (told(first), told(second)) == ((0, 20), (0, 60))
-    assert told(handed) == (20, 80)  # although the queue is paused: it is out of our hands
+    assert (told(first), told(second)) == ([None, 20], [None, 60])
+    assert told(handed) == [20, 80]  # although the queue is paused: it is out of our hands
     desk.stopped = None
     assert desk.span(queued) == (58, 118)  # two seconds later
 

@@ -291,6 +291,38 @@ def test_a_change_of_the_service_is_told_at_once(desk: Desk) -> None:
     until(lambda: desk.beats > before, 0.5)
 
 
+def test_the_queue_tells_of_a_pause_though_no_job_has_changed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statusfile, "QUEUE_SECONDS", 0.05)
+    waiting = job(id="id", state=State.QUEUED)
+    desk.queue = [waiting]
+    desk.etas = {"id": {"done_at": None, "basis": "no history yet"}}
+    desk.writer.start()
+    desk.writer.changed(waiting, progress=False)
+    until(lambda: desk.read("spot").get("position"))
+    before = desk.queues
+
+    desk.etas = {"id": {"done_at": None, "basis": "the queue is paused"}}
+    desk.writer.beat_now()
+
+    until(lambda: desk.queues > before)
+    until(lambda: desk.read("spot")["eta"]["basis"] == "the queue is paused")
+
+
+def test_expected_times_are_told_anew_though_a_render_says_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statusfile, "QUEUE_SECONDS", 0.05)
+    monkeypatch.setattr(statusfile, "MOVING_SECONDS", 0.2)
+    waiting = job(id="id", state=State.QUEUED)
+    desk.queue = [waiting]
+    desk.etas = {"id": {"done_at": "2026-11-24T12:00:00.000Z"}}
+    desk.writer.start()
+    desk.writer.changed(waiting, progress=False)
+    until(lambda: desk.read("spot").get("position"))
+
+    desk.etas = {"id": {"done_at": "2026-11-24T12:00:09.000Z"}}
+
+    until(lambda: desk.read("spot")["eta"]["done_at"] == "2026-11-24T12:00:09.000Z")
+
+
 def test_a_fault_in_one_document_does_not_stop_the_others(desk: Desk) -> None:
     good, calls = desk._service, []
 

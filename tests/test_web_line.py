@@ -277,6 +277,28 @@ def test_orders_change_a_job_or_are_refused_with_409(line: Line) -> None:
         assert client.post("/api/v1/jobs/NOSUCHJOB/cancel").status_code == 404
 
 
+def test_every_queued_job_says_when_or_that_nobody_knows_wherever_it_is_asked(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        line.drop("first.json", line.job())
+        line.wait("first", "completed", 60)
+        line.drop("long.json", line.job("Slower"))
+        line.wait("long", "rendering", 60)
+        ids = [
+            client.post("/api/v1/jobs", json={"name": f"spot{n}", "job": line.job()}).json()["id"] for n in range(25)
+        ]
+        until(lambda: all(client.get(f"/api/v1/jobs/{job}").json()["state"] == "queued" for job in ids))
+
+        listed = client.get("/api/v1/jobs?state=queued").json()["jobs"]
+        alone = [client.get(f"/api/v1/jobs/{job}").json() for job in ids]
+        snapshot = next(_messages(client))["data"]["jobs"]
+
+    assert len(listed) == 25
+    for found in (listed, alone, [job for job in snapshot if job["state"] == "queued"]):
+        assert {job["eta"]["basis"] for job in found} <= {
+            "no history yet for a job before it", "1 render of spot.aep/Main"
+        }  # fmt: skip
+
+
 def test_a_running_render_is_asked_to_end(line: Line) -> None:
     line.drop("spot.json", line.job("Slow"))
     with serving(line), _client(line) as client:

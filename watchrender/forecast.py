@@ -66,7 +66,9 @@ class Forecast:
         self._pasts: dict[_Key, deque[Past]] = defaultdict(lambda: deque(maxlen=estimate.MEMORY))
         self._digests: dict[str, _Looked] = {}
         self._numbers: deque[int] = deque()
-        self._cached: tuple[float, dict[str, dict[str, Any]]] = (-1.0, {})
+        self._changes = 0
+        self._cached: tuple[float, int, dict[str, dict[str, Any]]] = (-1.0, -1, {})
+        self._predictions: dict[tuple[_Key, int | None], Prediction | None] = {}  # as the pasts are now
         self._started: dict[str, float] = {}  # of jobs that render, and some that did
         self._handed: dict[str, dict[str, Any]] = {}  # the eta of jobs that wait for a worker
         self._whole: dict[_Key, int] = {}  # the frames of a whole composition, where one was rendered
@@ -112,6 +114,7 @@ class Forecast:
             return list(dict.fromkeys(composition for project, composition, _ in self._pasts if project == key[0]))
 
     def _remember(self, key: _Key, seconds: float, frames: int | None, whole: bool) -> None:
+        self._predictions.clear()
         self._pasts[key].append(Past(seconds=seconds, frames=frames))
         if whole and frames is not None:
             self._whole[key] = frames
@@ -147,9 +150,13 @@ class Forecast:
         if key is None:
             return None
         with self._lock:
-            pasts = list(self._pasts[key]) if key in self._pasts else []
             frames = job.frames if job.frames is not None else self._whole.get(key)
-        return estimate.predict(pasts, frames)
+            if (key, frames) not in self._predictions:
+                if len(self._predictions) > KEPT:
+                    self._predictions.clear()
+                pasts = list(self._pasts[key]) if key in self._pasts else []
+                self._predictions[key, frames] = estimate.predict(pasts, frames)
+            return self._predictions[key, frames]
 
     def running(self, job: Job) -> dict[str, Any]:
         """The eta of a job that renders, from its past and its own pace."""
@@ -158,7 +165,7 @@ class Forecast:
             return self._handed.get(job.id, _unknown(NO_HISTORY))
         left = self._left(job, self._clock())
         span = estimate.schedule([left], [])[0]
-        return self._told(job, span, left, starts_at=job.started_at)
+        return self._told(job, span, left) | {"starts_at": None}  # it has: `started_at`
 
     def start(self, job_id: str) -> None:
         """An attempt of this job starts now."""
@@ -178,11 +185,15 @@ class Forecast:
         percent = job.progress.percent if job.progress is not None else None
         return estimate.remaining(self.predict(job), now - started, None if percent is None else percent / 100)
 
+    def changed(self) -> None:
+        """The queue is another one, or what stops it: what was told a moment ago is not told again."""
+        self._changes += 1
+
     def queue(self, limit: int = 500) -> dict[str, dict[str, Any]]:
-        """The eta of each of the first queued jobs, by id; at most a second old."""
-        now = self._clock()
-        if now - self._cached[0] < FRESH_SECONDS:
-            return self._cached[1]
+        """The eta of each of the first queued jobs, by id; at most a second old, and never of another queue."""
+        now, changes = self._clock(), self._changes
+        if now - self._cached[0] < FRESH_SECONDS and self._cached[1] == changes:
+            return self._cached[2]
         jobs = self._ledger.queue(limit)
         rendering = [job for job in self._ledger.begun() if job.state is State.RENDERING]
         handed = [job for job in rendering if self._is_handed(job)]
@@ -197,16 +208,14 @@ class Forecast:
         for job, span, turn in zip(waiting, spans, turns, strict=True):
             told[job.id] = self._told(job, span, turn.prediction)
         self._handed = {job.id: told.pop(job.id) for job in handed}
-        self._cached = (now, told)
+        self._cached = (now, changes, told)
         return told
 
-    def _told(
-        self, job: Job, span: Start | None, prediction: Prediction | None, starts_at: str | None = None
-    ) -> dict[str, Any]:
+    def _told(self, job: Job, span: Start | None, prediction: Prediction | None) -> dict[str, Any]:
         now = self._ledger.stamp()
         if not isinstance(span, Span) or prediction is None:
             before = "" if prediction is None else " for a job before it"
-            starts = starts_at or (None if span is None else clocks.later(now, span.starts))
+            starts = None if span is None else clocks.later(now, span.starts)
             return _unknown(f"{NO_HISTORY}{before}") | {"starts_at": starts}
         count = prediction.renders
         what = f"{job.template}/{job.composition}"
@@ -214,7 +223,7 @@ class Forecast:
             f"{count} render{'s' if count != 1 else ''} of {what}" if count else f"the pace of this render of {what}"
         )
         return {
-            "starts_at": starts_at or clocks.later(now, span.starts),
+            "starts_at": clocks.later(now, span.starts),
             "done_at": clocks.later(now, span.ends),
             "low": clocks.later(now, span.low),
             "high": clocks.later(now, span.high),

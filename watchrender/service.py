@@ -392,6 +392,7 @@ class Service:
             folders=self.folders,
             service_document=self.reports.service_document,
             queue_document=self.reports.queue_document,
+            etas=self.parts.forecast.queue,
             log_of=partial(log_of, self.parts.places, growing=True),
             drop=self.parts.drops.drop,
             document_of=partial(document_of, self.folders, self.parts.judge),
@@ -610,6 +611,8 @@ class Service:
     def _heard(self, change: Change) -> None:
         if change.before is None and change.job.over and self._is_past_showing(change.job):
             return  # brought back from done/ into a new record
+        if not change.progress:
+            self.parts.forecast.changed()
         self.parts.status_writer.changed(change.job, progress=change.progress)
         if not change.progress and change.job.state is State.QUEUED:
             self.gate.wake.set()
@@ -621,6 +624,7 @@ class Service:
                 self.parts.closer.soon(change.job)
 
     def _gate_changed(self) -> None:
+        self.parts.forecast.changed()
         self.parts.status_writer.beat_now()
         self._wake.set()
         if self.web is not None:

@@ -27,6 +27,8 @@ PROGRESS_SECONDS = 1.0
 QUEUE_SECONDS = 2.0
 BEAT_SECONDS = 2.0
 PAGE_SECONDS = 4.0
+#: Expected times move while nothing else does: a render that says nothing goes on all the same.
+MOVING_SECONDS = 10.0
 FRESH_POSITIONS = 20
 RETRY_SECONDS = 2.0
 MOVED_SECONDS = 2.0
@@ -72,7 +74,7 @@ class StatusWriter:
         self._lock = threading.Lock()
         self._due: dict[str, tuple[Job, float]] = {}  # key → newest state, when it may be written
         self._written: dict[str, float] = {}  # key → when it was last written, of jobs not over
-        self._placed: dict[str, tuple[int, str | None]] = {}  # id → position and end that its file says
+        self._placed: dict[str, tuple[int, Mapping[str, Any]]] = {}  # id → position and eta that its file says
         self._gone: set[str] = set()
         self._made: set[Path] = set()
         self._queue_due = 0.0
@@ -111,8 +113,9 @@ class StatusWriter:
                 self._gone.add(key)
 
     def beat_now(self) -> None:
-        """The service's own state changed: write service.json at once."""
+        """The service's own state changed: write service.json at once, and the queue, which tells of it too."""
         self._beat_due = 0.0
+        self._queue_dirty = True
         self._wake.set()
 
     def path(self, key: str) -> Path:
@@ -148,7 +151,7 @@ class StatusWriter:
         for job in self._ready(now, everything):
             self._write_status(job, now)
         self._remove_gone()
-        if everything or (self._queue_dirty and now >= self._queue_due):
+        if everything or self._is_queue_due(now):
             self._queue_dirty = False
             self._queue_due = now + QUEUE_SECONDS
             self._overview("queue.json", self._queue_document)
@@ -160,6 +163,11 @@ class StatusWriter:
             self._page_due = now + PAGE_SECONDS
             text = self._page(self._queue_document(), self._service_document())
             self._write_bytes(self._folder / "index.html", text.encode("utf-8", "replace"))
+
+    def _is_queue_due(self, now: float) -> bool:
+        if now < self._queue_due:
+            return False
+        return self._queue_dirty or (now >= self._queue_due + MOVING_SECONDS and bool(self._positions()))
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
         with self._lock:
@@ -188,10 +196,10 @@ class StatusWriter:
         first = self._positions()[:FRESH_POSITIONS]
         etas = self._etas()
         for position, job in enumerate(first, start=1):
-            ends = etas.get(job.id, {}).get("done_at")
+            eta = etas.get(job.id, {})
             known = self._placed.get(job.id)
-            if known is None or known[0] != position or _has_moved(known[1], ends):
-                self._placed[job.id] = (position, ends)
+            if known is None or known[0] != position or _says_other(known[1], eta):
+                self._placed[job.id] = (position, eta)
                 self._write_status(job, self._clock(), position)
         for left in set(self._placed) - {job.id for job in first}:
             del self._placed[left]
@@ -226,8 +234,14 @@ class StatusWriter:
         return True
 
 
+def _says_other(told: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    if told.get("basis") != now.get("basis"):
+        return True
+    return any(_has_moved(told.get(name), now.get(name)) for name in ("starts_at", "done_at"))
+
+
 def _has_moved(told: str | None, now: str | None) -> bool:
-    """Has an expected end moved so far that people would notice?"""
+    """Has an expected time moved so far that people would notice?"""
     if told is None or now is None:
         return told != now
     return abs(clock.seconds_between(told, now)) >= MOVED_SECONDS

@@ -22,7 +22,7 @@ from watchrender.core import status
 from watchrender.core.job import Job
 from watchrender.ledger.ledger import Change
 from watchrender.web.answers import encode
-from watchrender.web.picture import Picture
+from watchrender.web.picture import Eta, Picture
 
 #: What the ring holds at most: messages, and bytes as estimated before they are written out.
 RING_MESSAGES = 10_000
@@ -95,8 +95,16 @@ class _Heard:
 class Hub:
     """The ring, the readers, and the picture that snapshots are taken of."""
 
-    def __init__(self, *, first_id: int, stamp: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        first_id: int,
+        stamp: Callable[[], str],
+        eta: Eta = lambda _job: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stamp = stamp
+        self._eta = eta
         self._clock = clock
         self._lock = threading.Lock()
         self._heard: deque[_Heard] = deque()
@@ -184,7 +192,11 @@ class Hub:
         if found.id > self._included:
             self.picture.take(job, data.before.state if data.before is not None else None)
         position = self.picture.position(job)
-        return Message(found.id, JOB, found.at, job.id, lambda: status.document(job, position=position), _cost(job))
+
+        def document() -> dict[str, Any]:
+            return status.document(job, position=position, eta=self._eta(job))
+
+        return Message(found.id, JOB, found.at, job.id, document, _cost(job))
 
     def _keep(self, message: Message) -> None:
         self._ring.append(message)
@@ -260,15 +272,18 @@ class Hub:
         """A snapshot as JSON, and the id of the last message it includes; it may be a second old."""
         known = self._snapshot
         if known is None or self._clock() - known[0] > SNAPSHOT_SECONDS or not self.can_resume(known[1]):
-            data = {"service": self.service, "counts": dict(self.picture.counts), "jobs": self.picture.documents()}
+            data = self._pictured(self.picture.documents(self._eta))
             plain, with_gap = snapshot_text(self.head, self._stamp(), data)
             known = self._snapshot = (self._clock(), self.head, plain, with_gap)
         return known[1], known[3] if gap else known[2]
 
     def snapshot_of(self, job: Job, *, gap: bool) -> tuple[int, bytes]:
         """A snapshot for who follows one job."""
-        data = {"service": self.service, "counts": dict(self.picture.counts), "jobs": [self.picture.document(job)]}
+        data = self._pictured([self.picture.document(job, self._eta)])
         return self.head, snapshot_text(self.head, self._stamp(), data)[gap]
+
+    def _pictured(self, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"service": self.service, "counts": dict(self.picture.counts), "jobs": jobs}
 
 
 def snapshot_text(last_id: int, at: str, data: dict[str, Any]) -> tuple[bytes, bytes]:

@@ -21,7 +21,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from watchrender.control import Control, Denied
-from watchrender.core import status
 from watchrender.core.job import Job
 from watchrender.core.states import Refused
 from watchrender.web import listing
@@ -204,7 +203,7 @@ async def drop(site: Site, request: Request) -> ASGIApp:
 
     job_id = await _done(site, dropped)
     job = await site.record(site.ledger.get, job_id)
-    found = {"id": job_id} | ({} if job is None else status.document(job))
+    found = {"id": job_id} | ({} if job is None else await site.document(job))
     return answer(found, 202, {"location": f"/api/v1/jobs/{job_id}"})
 
 

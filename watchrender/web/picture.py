@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -15,6 +15,8 @@ QUEUED_SHOWN = 200
 ARRIVING_SHOWN = 200
 OVER_SHOWN = 50
 
+#: When a queued job will start and end; None where the job itself knows best.
+Eta = Callable[[Job], dict[str, Any] | None]
 _Place = tuple[int, int, str]
 
 
@@ -66,15 +68,15 @@ class Picture:
         """The ids of the next ones."""
         return [job_id for _, _, job_id in self._queue[:limit]]
 
-    def documents(self) -> list[dict[str, Any]]:
+    def documents(self, eta: Eta) -> list[dict[str, Any]]:
         """The jobs in work, the first of the queue, and the last that are over, newest first."""
         ids = [*self._rendering, *self.queue(QUEUED_SHOWN), *islice(self._arriving, ARRIVING_SHOWN)]
         jobs = [self._live[job_id] for job_id in ids]
         jobs += [self._over[job_id] for _, job_id in reversed(self._ended)]
-        return [self.document(job) for job in jobs]
+        return [self.document(job, eta) for job in jobs]
 
-    def document(self, job: Job) -> dict[str, Any]:
-        return status.document(job, position=self.position(job))
+    def document(self, job: Job, eta: Eta) -> dict[str, Any]:
+        return status.document(job, position=self.position(job), eta=eta(job))
 
     # -- inside ---------------------------------------------------------------------------------------------
 

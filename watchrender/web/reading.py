@@ -67,7 +67,9 @@ async def jobs(site: Site, request: Request) -> ASGIApp:
         found, following = await site.record(site.pages.page, wanted, limit=limit, cursor=cursor)
     except listing.NoCursor:
         raise Problem(422, "cursor is none of ours; take `next` of the page before") from None
-    shown = [status.document(listed.job, position=listed.position) for listed in found]
+    if any(listed.position is not None for listed in found):
+        await site.etas.refresh()
+    shown = [status.document(listed.job, position=listed.position, eta=site.etas.of(listed.job)) for listed in found]
     return answer({"jobs": shown, "next": following})
 
 

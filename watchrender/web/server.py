@@ -30,6 +30,7 @@ from watchrender.ledger.ledger import JOBS, Change, Ledger
 from watchrender.spool.folders import Folders
 from watchrender.web.app import application
 from watchrender.web.aside import Aside
+from watchrender.web.etas import Etas
 from watchrender.web.guard import Hosts, Sessions
 from watchrender.web.hub import Hub
 from watchrender.web.keys import Keys
@@ -80,6 +81,7 @@ class WebServer:
         folders: Folders,
         service_document: Callable[[], dict[str, Any]],
         queue_document: Callable[[], dict[str, Any]],
+        etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
         log_of: Callable[[Job], bytes],
         drop: Drop,
         document_of: Callable[[Job], dict[str, Any] | None],
@@ -91,6 +93,7 @@ class WebServer:
         self._ledger = ledger
         self._service_document = service_document
         self._queue_document = queue_document
+        self._etas = etas
         self._parts: dict[str, Any] = {
             "ledger": ledger, "control": control, "gate": gate, "folders": folders, "log_of": log_of,
             "document_of": document_of, "drop": drop, "ready": ready, "most_bytes": most_bytes,
@@ -159,13 +162,19 @@ class WebServer:
         ledger = self._ledger
         record, share = Aside("record", threads=4), Aside("share", threads=12)
         looks = Aside("looks", threads=2)  # of their own: requests that hang must not make the page stale
-        hub = Hub(first_id=self._first_id(), stamp=ledger.stamp)
+        etas = Etas(lambda: looks(self._etas))
+        hub = Hub(first_id=self._first_id(), stamp=ledger.stamp, eta=etas.of)
+
+        async def queue() -> dict[str, Any]:
+            await etas.refresh()  # for snapshots and for what is told of a job in between
+            return await looks(self._queue_document)
+
         pulse = Pulse(
             hub=hub,
             gate=self._parts["gate"],
             counts=lambda: {str(state): number for state, number in ledger.counts.items()},
             service=lambda: looks(self._service_document),
-            queue=lambda: looks(self._queue_document),
+            queue=queue,
         )
         tally = Tally(ledger.now)
         tally.seed(ledger.db.documents(JOBS).values())
@@ -174,6 +183,7 @@ class WebServer:
             **self._parts,
             sessions=Sessions(token, port) if token else None,
             hub=hub,
+            etas=etas,
             pulse=pulse,
             tally=tally,
             counted=Counted(),

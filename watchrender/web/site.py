@@ -10,11 +10,13 @@ from watchrender.control import Control
 from watchrender.core import status
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job
+from watchrender.core.states import State
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
 from watchrender.web.answers import Problem
 from watchrender.web.aside import Aside
+from watchrender.web.etas import Etas
 from watchrender.web.guard import Sessions
 from watchrender.web.hub import Hub
 from watchrender.web.keys import Keys
@@ -44,6 +46,7 @@ class Site:
     defaults: Mapping[str, Any]  # what the configuration says where a job's settings are silent
 
     hub: Hub
+    etas: Etas
     pulse: Pulse
     tally: Tally
     counted: Counted
@@ -61,5 +64,8 @@ class Site:
         return found
 
     async def document(self, job: Job) -> dict[str, Any]:
-        """A job's status document, with its position."""
-        return await self.record(lambda: status.document(job, position=self.ledger.position(job)))
+        """A job's status document, with its position and when it is expected."""
+        if job.state is State.QUEUED:
+            await self.etas.refresh()
+        eta = self.etas.of(job)
+        return await self.record(lambda: status.document(job, position=self.ledger.position(job), eta=eta))

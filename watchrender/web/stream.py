@@ -60,6 +60,7 @@ async def _begin(site: Site, request: HTTPConnection) -> tuple[Reader, Snapshot 
     if site.hub.closed or site.hub.readers >= MOST_STREAMS:
         raise Problem(503, "there are too many streams; close some", headers={"retry-after": "5"})
     job = None if job_id is None else site.hub.picture.get(job_id) or await site.job(job_id)
+    await site.etas.refresh()
     return _placed(site.hub, job, last_id)
 
 
