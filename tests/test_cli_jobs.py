@@ -88,7 +88,8 @@ def test_what_needs_a_live_service_says_so(lived: Lived) -> None:
         (("list", "--state", "sleeping"), 2, "the states are"),
         (("prioritize", "spot", "101"), 2, "0 to 100"),
         (("retry",), 2, "name a job"),
-        (("retry", "--failed", "--since", "10 mins"), 2, "--since"),
+        (("retry", "--failed", "--since", "10 mins"), 2, "(write 10m)"),
+        (("retry", "--failed", "--since", "yesterday"), 2, "2026-03-01T08:00"),
         (("submit", "nothing.json"), 2, "is not there"),
         (("submit", "--sub", "../x", "watchrender.yaml"), 2, "is no sub-folder of the inbox"),
         (("logs", "spot"), 1, "no log yet"),
@@ -109,6 +110,65 @@ def test_what_is_no_job_is_not_submitted(lived: Lived) -> None:
     assert "is no job" in _said(lived, "submit", str(file), code=2)
 
 
+def test_what_would_never_become_a_job_is_not_submitted(lived: Lived) -> None:
+    """An empty file is never taken, and a folder without a job is a sub-folder for good: `--wait` would never end."""
+    empty = lived.home / "empty.json"
+    empty.touch()
+    (lived.home / "folder").mkdir()
+
+    assert "is empty" in _said(lived, "submit", str(empty), code=2)
+    assert "job.json" in _said(lived, "submit", str(lived.home / "folder"), code=2)
+    assert lived.files("inbox") == []
+
+
+def test_settings_that_lie_beside_a_job_are_submitted_with_it(lived: Lived) -> None:
+    """As `check` takes them for the job's, and under its name: beside a job of that name they would be its settings."""
+    bundle = lived.home / "clip"
+    bundle.mkdir()
+    (bundle / "job.yaml").write_text("template: clip.aep\ncomposition: Main\n")
+    (lived.home / "clip.yml").write_text("tags: [one]\n")
+    file = _file(lived, "p80_spot.json")
+    (lived.home / "spot.yaml").write_text("hold: true\n")
+    _said(lived, "submit", str(_file(lived, "spot.json")), "--priority", "80")  # it took the settings too
+    (lived.root / "inbox" / "p80_spot.yaml").unlink()
+
+    dropped = _json(lived, "submit", str(file), str(bundle))
+
+    names = ["p80_spot~2.json", "p80_spot~2.yaml", "clip", "clip.yml"]
+    assert dropped == [str(lived.root / "inbox" / name) for name in names]
+    (lived.home / "spot.yml").write_text("hold: false\n")
+    assert "spot.yml" in _said(lived, "submit", str(file), code=2)
+
+
+def test_the_same_name_from_two_folders_goes_with_its_own_settings(lived: Lived) -> None:
+    given = []
+    for folder in ("a", "b"):
+        (lived.home / folder).mkdir()
+        (lived.home / folder / "spot.yaml").write_text(f"tags: [{folder}]\n")
+        given += [str(lived.home / folder / "spot.yaml"), str(_file(lived, f"{folder}/spot.json"))]
+
+    _said(lived, "submit", *given)
+
+    inbox = lived.root / "inbox"
+    assert [(inbox / f"{name}.yaml").read_text() for name in ("spot", "spot~2")] == ["tags: [a]\n", "tags: [b]\n"]
+
+
+def test_a_priority_that_is_asked_for_beats_the_one_a_job_gives_itself(lived: Lived) -> None:
+    (lived.root / "inbox" / "_PAUSE").touch()
+    own = _file(lived, "own.json", lived.job() | {"watchrender": {"priority": 10}})
+    beside = _file(lived, "beside.json")
+    (lived.home / "beside.yaml").write_text("priority: 10\n")
+    with living(lived):
+        _said(lived, "submit", str(own), str(beside), str(_file(lived, "plain.json")), "--priority", "77")
+
+        for name, source in (("own", "request"), ("beside", "request"), ("plain", "filename")):
+            lived.wait(name, "queued")
+            until(lambda name=name: lived.status(name)["priority"] == 77)  # type: ignore[misc]
+            assert lived.status(name)["priority_from"] == source
+        until(lambda: not [name for name in lived.files("inbox") if name.endswith(".p77")])
+        assert not [name for name in lived.files("inbox") if "WHY" in name]
+
+
 def test_beside_a_service_without_http_orders_are_obeyed_at_once_and_answered(lived: Lived) -> None:
     (lived.root / "inbox" / "_PAUSE").touch()
     with living(lived):
@@ -127,17 +187,27 @@ def test_beside_a_service_without_http_orders_are_obeyed_at_once_and_answered(li
 
         assert [job["job"] for job in _json(lived, "list", "--state", "completed")] == ["b", "c"]
         assert "completed" in _said(lived, "show", lived.status("b")["id"][:14])
+        assert f"id           {lived.status('b')['id']}" in _said(lived, "show", "b")
+        shared = lived.status("b")["id"][:4]
+        assert f"{lived.status('b')['id']} (b)" in _said(lived, "show", shared, code=1)
         assert "rendering job" in _said(lived, "logs", "b")
         told = _json(lived, "logs", "b")
         assert (told["job"], told["from"]) == ("b", 0) and "rendering job" in told["log"]
         assert _json(lived, "schema", "status")["title"]
+        assert "server.enabled is false" in _said(lived, "top", code=3)
+        first = lived.status("b")["id"]
+        assert lived.terminate() == 0
+    (lived.root / "status" / "b.status.json").unlink()  # as after a day: its folder alone tells of it
+    assert _json(lived, "show", first[:-1])["job"] == "b"
+    assert "needs a running service" in _said(lived, "logs", "b", "-f", code=3)
 
 
 def test_submit_waits_for_the_end_and_says_how_it_was(lived: Lived) -> None:
     with living(lived):
         good, bad = _file(lived, "good.json"), _file(lived, "bad.json", {"template": 7})
         assert _json(lived, "submit", str(good), "--wait")[0]["state"] == "completed"
-        assert "bad: failed" in _said(lived, "submit", str(good), str(bad), "--wait", code=1)
+        ended = _said(lived, "submit", str(good), str(bad), "--wait", code=1)
+        assert "bad: failed" in ended and "(JOB_INVALID)" in ended
 
 
 def test_settings_are_submitted_before_their_job(lived: Lived) -> None:
@@ -169,7 +239,8 @@ def test_failed_jobs_are_tried_again_once_each(lived: Lived) -> None:
         (lived.root / "inbox" / "_PAUSE").touch()
         until(lambda: lived.said().get("paused"))
 
-        assert len(_json(lived, "retry", "--failed", "--since", "1h")) == 2
+        assert _json(lived, "retry", "--failed", "--since", "2999-01-01T00:00") == []
+        assert len(_json(lived, "retry", "--failed", "--since", old["created_at"])) == 2
         new = lived.wait("show/b", "queued")
         assert new["retry_of"] == old["id"]
         assert (lived.root / "failed/show/b/b.json").exists()

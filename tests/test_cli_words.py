@@ -287,6 +287,7 @@ def test_what_is_wrong_with_the_configuration_or_the_place_is_said_in_words(live
     broken = tmp_path / "broken.yaml"
     broken.write_text("rot: /x\nlimits: {stall: 10 mins}\n")
     assert "broken.yaml:1:1" in said(lived, "list", "-c", str(broken), code=2).stderr
+    assert "limits.stall" in str(told(lived, "check", "-c", str(broken), code=2)["faults"])
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no configuration found" in init(empty, "list").stderr
@@ -294,6 +295,30 @@ def test_what_is_wrong_with_the_configuration_or_the_place_is_said_in_words(live
     for command in ("list", "pause", "submit"):
         words = (command, str(broken)) if command == "submit" else (command,)
         assert str(gone) in said(lived, *words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-c", "FILE", "list"),
+        ("list", "--config=FILE"),
+        ("notify", "-c", "FILE", "test"),
+        ("notify", "test", "--config", "FILE"),
+        ("service", "-c", "FILE", "status"),
+        ("nexrender", "-c", "FILE", "install", "--help"),
+        ("schema", "-c", "FILE", "job"),
+    ],
+    ids=" ".join,
+)
+def test_the_configuration_may_be_named_anywhere(lived: Lived, tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text("rot: /x\n")
+
+    done = lived.command(*(word.replace("FILE", str(file)) for word in words))
+
+    reads_it = words[0] not in ("nexrender", "schema")
+    assert ("other.yaml:1:1" in done.stderr) == reads_it, done.stderr
+    assert done.returncode == (2 if reads_it else 0)
 
 
 def test_a_folder_that_may_not_be_written_is_told_and_no_stack(lived: Lived) -> None:

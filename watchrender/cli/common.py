@@ -85,8 +85,8 @@ def is_found(file: Path) -> bool:
     return find_config(None, os.environ, Path.cwd()) == file
 
 
-def load_config(context: typer.Context, config: Path | None) -> Config:
-    """The config that is meant, or exit 2 with every fault."""
+def load_config(context: typer.Context, config: Path | None, *, as_json: bool = False) -> Config:
+    """The config that is meant, or exit 2 with every fault; `as_json`: programs are told on stdout too."""
     from watchrender.config import ConfigError, decode, load
 
     path = config_path(context, config)
@@ -104,12 +104,21 @@ def load_config(context: typer.Context, config: Path | None) -> Config:
             text, faults = decode(path.read_bytes(), source)
         except OSError as error:
             leave(Exit.FIX, f"{path}: cannot be read: {error.strerror or error}")
-    if faults:
-        leave(Exit.FIX, "\n".join(str(fault) for fault in faults))
-    try:
-        return load(text, source, os.environ)
-    except ConfigError as error:
-        leave(Exit.FIX, "\n".join(error.faults))
+    if not faults:
+        try:
+            return load(text, source, os.environ)
+        except ConfigError as error:
+            faults = list(error.faults)
+    words = [str(fault) for fault in faults]
+    if as_json:
+        print_json({"config": source, "ok": False, "faults": words})
+    leave(Exit.FIX, "\n".join(words))
+
+
+def remember(context: typer.Context, config: Path | None) -> None:
+    """`-c FILE` between the words of a group of commands, such as `notify -c FILE test`."""
+    if config is not None:
+        context.obj = Given(config=config)
 
 
 def is_terminal() -> bool:

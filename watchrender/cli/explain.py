@@ -36,7 +36,7 @@ def explain(config: Config, path: Path) -> dict[str, Any]:
     if (nothing := _nothing_to_judge(path, job, folders)) is not None:
         return _refused(path, *nothing, "JOB_UNREADABLE")
     judge = _judge(config, folders)
-    sidecar = _sidecar_beside(path, job, judge.max_job_size)
+    sidecar = sidecar_beside(path, judge.max_job_size)
     if isinstance(sidecar, Failure):
         return _failed(path, job, sidecar, None)
     source = Path(os.path.realpath(path))  # a link outside the inbox is the person's own, and is followed
@@ -174,9 +174,9 @@ def _command(config: Config) -> str | list[str] | None:
     return [str(word) for word in command] if isinstance(command, (list, tuple)) else str(command)
 
 
-def _sidecar_beside(path: Path, job: Job, limit: int) -> Sidecar | Failure | None:
+def sidecar_beside(path: Path, limit: int) -> Sidecar | Failure | None:
     """The settings file that a service would take for this job's, or why there can be none."""
-    jobs = [(path.name, job.form is Form.BUNDLE)]
+    jobs = [(path.name, path.is_dir())]
     found = []
     for entry in sorted(os.scandir(path.parent), key=lambda entry: entry.name):
         is_yaml = entry.name.lower().endswith((".yaml", ".yml")) and not naming.is_ignored(entry.name, is_dir=False)

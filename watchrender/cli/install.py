@@ -18,6 +18,7 @@ from watchrender.cli.common import (
     leave,
     load_config,
     print_json,
+    remember,
 )
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ _notify = typer.Typer(help="Whom the service tells what happened.", no_args_is_h
 
 
 @_notify.callback()
-def _notify_group() -> None:
+def _notify_group(context: typer.Context, config: ConfigOption = None) -> None:
     """Whom the service tells what happened."""
+    remember(context, config)
 
 
 @_notify.command("test")
@@ -138,8 +140,9 @@ SystemOption = Annotated[bool, typer.Option("--system", help="Linux: a unit of t
 
 
 @_service.callback()
-def _service_group() -> None:
+def _service_group(context: typer.Context, config: ConfigOption = None) -> None:
     """Start the service by itself from now on."""
+    remember(context, config)
 
 
 @_service.command("install")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -48,20 +48,20 @@ def submit(
     sub = sub.strip("/").replace("\\", "/")
     if fault := naming.not_for_a_sub(sub, reach.config.watch.ignore):
         leave(Exit.FIX, f"--sub: {fault}")
-    files = _in_order(files)
+    drops = _with_their_settings(files)
     if wait and reach.beat() is None:
         leave(Exit.NO_SERVICE, "--wait needs a running service, and none answers; start it with `watchrender run`")
     since = time.time()
-    # A sidecar goes first: a job that finds its settings there waits for them.
-    dropped = [_drop(reach, file, sub, priority) for file in files]
+    dropped = [_drop(reach, drop, sub, priority) for drop in drops]
     if not wait:
+        paths = [path for paths in dropped for path in paths]
         if as_json:
-            print_json([str(path) for path in dropped])
+            print_json([str(path) for path in paths])
         else:
-            for path in dropped:
+            for path in paths:
                 typer.echo(f"dropped {path}")
         return
-    jobs = [path for path, file in zip(dropped, files, strict=True) if not _is_sidecar(file)]
+    jobs = [paths[0] for paths, drop in zip(dropped, drops, strict=True) if not _is_sidecar(drop.file)]
     results = _wait_for(reach, jobs, sub, since, quiet=as_json)
     if as_json:
         print_json(results)
@@ -69,18 +69,83 @@ def submit(
         raise typer.Exit(int(Exit.NO))
 
 
-def _drop(reach: Any, file: Path, sub: str, priority: int | None) -> Path:
+class _Drop(NamedTuple):
+    """A file to drop, and the settings that go with it."""
+
+    file: Path
+    sidecar: Path | None = None
+
+
+def _drop(reach: Any, drop: _Drop, sub: str, priority: int | None) -> list[Path]:
+    """Where it lies now, the job first."""
     try:
-        dropped: Path = reach.drop(file, sub=sub, priority=priority)
+        insists = priority is not None and _says_its_priority(reach, drop)
+        dropped: list[Path] = reach.drop(drop.file, sub=sub, priority=priority, sidecar=drop.sidecar)
+        if insists:
+            reach.insist(dropped[0], priority)
         return dropped
     except OSError as error:
-        where = f"{error.filename}: " if error.filename not in (None, str(file)) else ""
-        leave(Exit.FIX, f"{file} cannot be dropped: {where}{error.strerror or error}")
+        where = f"{error.filename}: " if error.filename not in (None, str(drop.file)) else ""
+        leave(Exit.FIX, f"{drop.file} cannot be dropped: {where}{error.strerror or error}")
 
 
-def _in_order(files: list[Path]) -> list[Path]:
-    """The files to drop, settings before jobs. Ends with exit 2 where one is nothing that can be dropped."""
+def _says_its_priority(reach: Any, drop: _Drop) -> bool:
+    """Does the job itself, or its settings, say a priority, which would beat the one in its file name?"""
+    from watchrender.cli.explain import explain
+    from watchrender.core.failure import Failure
+    from watchrender.spool import jobfile
+    from watchrender.spool.plain import read_plain
+
+    if explain(reach.config, drop.file).get("priority_from") in ("job", "sidecar"):
+        return True
+    if drop.sidecar is None:
+        return False
+    said = jobfile.read_sidecar(read_plain(drop.sidecar.resolve(), jobfile.LARGEST_SIDECAR), drop.sidecar.name)
+    return not isinstance(said, Failure) and said.priority is not None
+
+
+def _with_their_settings(files: list[Path]) -> list[_Drop]:
+    """Each job with its sidecar: one that is given too, else the one that lies beside it, as `check` and the inbox see
+    it. Settings without a job go alone, and first: a job that finds its settings there waits for them."""
+    _all_fit(files)
+    sidecars = [file for file in files if _is_sidecar(file)]
+    jobs = [file for file in files if file not in sidecars]
+    owned = {file: _owner(file, jobs) for file in sidecars}
+    drops = [_Drop(file) for file in sidecars if owned[file] is None]
+    for job in jobs:
+        mine = [file for file in sidecars if owned[file] == job]
+        if len(mine) > 1:
+            leave(Exit.FIX, f"{' and '.join(map(str, mine))} are both settings of {job}; give one of them")
+        drops.append(_Drop(job, mine[0] if mine else _beside(job)))
+    return drops
+
+
+def _owner(sidecar: Path, jobs: list[Path]) -> Path | None:
+    """The job among these that the settings belong to; one of the same folder, where several have the name."""
     from watchrender.core import naming
+
+    for some in ([job for job in jobs if job.absolute().parent == sidecar.absolute().parent], jobs):
+        name = naming.sidecar_owner(sidecar.name, [(job.name, job.is_dir()) for job in some])
+        if name is not None:
+            return next(job for job in some if job.name == name)
+    return None
+
+
+def _beside(job: Path) -> Path | None:
+    from watchrender.cli.explain import sidecar_beside
+    from watchrender.core.failure import Failure
+    from watchrender.spool import jobfile
+
+    found = sidecar_beside(job.absolute(), jobfile.LARGEST_SIDECAR)
+    if isinstance(found, Failure):
+        leave(Exit.FIX, f"{job} cannot be dropped: {found.message}")
+    return None if found is None else job.absolute().with_name(found.name)
+
+
+def _all_fit(files: list[Path]) -> None:
+    """Ends with exit 2 where one is nothing that can be dropped."""
+    from watchrender.core import naming
+    from watchrender.spool import bundle, returned
 
     fit = (naming.Kind.JOB, naming.Kind.YAML, naming.Kind.ZIP, naming.Kind.FOLDER)
 
@@ -91,7 +156,12 @@ def _in_order(files: list[Path]) -> list[Path]:
             leave(Exit.FIX, f"{file} is a pipe, a socket or a device; give a file or a folder")
         if naming.classify(file.name, is_dir=file.is_dir()) not in fit:
             leave(Exit.FIX, f"{file} is no job; give a .json, .yaml or .zip, or a folder with job.json in it")
-    return sorted(files, key=lambda file: not _is_sidecar(file))
+        if file.is_file() and not file.stat().st_size:
+            leave(Exit.FIX, f"{file} is empty, and would never be taken; write the job first")
+        if file.is_dir() and not bundle.is_bundle(file) and not returned.is_ours(file):
+            leave(
+                Exit.FIX, f"{file} is no bundle: no {', '.join(bundle.JOB_FILES)} at its top; give its jobs one by one"
+            )
 
 
 def _is_sidecar(file: Path) -> bool:
@@ -142,7 +212,9 @@ def _wait_for(reach: Any, dropped: list[Path], sub: str, since: float, *, quiet:
 
 def _with_reason(status: dict[str, Any]) -> str:
     error = status.get("error") or {}
-    return f"{status['state']}: {error.get('message')}" if status["state"] == "failed" else str(status["state"])
+    if status["state"] != "failed":
+        return str(status["state"])
+    return f"failed: {error.get('message')} ({error.get('code')})"
 
 
 def list_jobs(
@@ -211,6 +283,7 @@ def show(
         return
     for name in (
         "job",
+        "id",
         "state",
         "folder",
         "priority",
@@ -269,8 +342,8 @@ def logs(
     reach = _reach(context, config)
     found = _find(reach, job)
     client = reach.http()
-    if follow and found["state"] not in _OVER and reach.beat() is None:
-        leave(Exit.NO_SERVICE, "-f needs a running service, and none answers")
+    if follow and reach.beat() is None:
+        leave(Exit.NO_SERVICE, "-f needs a running service, and none answers; without -f you see what there is")
     read = _log_over_http(client, found) if client is not None else _log_on_disk(reach, found)
     shown = 0
     while True:
@@ -402,7 +475,10 @@ def retry(
     context: typer.Context,
     jobs: JobWords = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every failed job.")] = False,
-    since: Annotated[str | None, typer.Option(help="With --failed: only of the last 2h, 1d, …")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --failed: only of the last 2h, 1d, …; or since a time, such as 2026-03-01T08:00."),
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -411,15 +487,7 @@ def retry(
     if not failed:
         _order(reach, _chosen(reach, jobs, None), "retry", "will be tried again", as_json=as_json)
         return
-    earliest = ""
-    if since is not None:
-        from watchrender.core.clock import stamp
-        from watchrender.core.units import parse_duration
-
-        try:
-            earliest = stamp(datetime.now(UTC) - timedelta(seconds=parse_duration(since)))
-        except ValueError as error:
-            leave(Exit.FIX, f"--since: {error}")
+    earliest = "" if since is None else _since(since)
     everything = [*reach.jobs(), *reach.closed()]  # of a job in both, its folder knows best where it lies
     known = {job["id"]: job for job in everything if job["state"] == "failed"}
     retried = {job.get("retry_of") for job in everything}
@@ -427,6 +495,20 @@ def retry(
         job for job in known.values() if str(job.get("finished_at") or "") >= earliest and job["id"] not in retried
     ]
     _order(reach, chosen, "retry", "will be tried again", as_json=as_json)
+
+
+def _since(text: str) -> str:
+    """The moment that `--since` means, as statuses write it: so long ago, or since then (local without a zone)."""
+    from watchrender.core.clock import stamp
+    from watchrender.core.units import parse_duration
+
+    try:
+        return stamp(datetime.now(UTC) - timedelta(seconds=parse_duration(text)))
+    except ValueError as error:
+        try:
+            return stamp(datetime.fromisoformat(text).astimezone(UTC))
+        except (ValueError, OverflowError, OSError):
+            leave(Exit.FIX, f"--since: {error}, and no time such as 2026-03-01T08:00 either")
 
 
 def prioritize(

@@ -34,7 +34,7 @@ def check(
     config: ConfigOption = None,
 ) -> None:
     """Check the configuration, or tell what would happen to a job and why. Nothing runs and nothing is moved."""
-    loaded = load_config(context, config)
+    loaded = load_config(context, config, as_json=as_json)
     if jobs:
         _check_jobs(loaded, jobs, as_json)
         return
@@ -105,9 +105,11 @@ def top(context: typer.Context, as_json: JsonOption = False, config: ConfigOptio
     from watchrender.cli.live import follow, once
     from watchrender.cli.reach import Reach
 
-    client = Reach(load_config(context, config)).http()
+    loaded = load_config(context, config)
+    client = Reach(loaded).http()
     if client is None:
-        leave(Exit.NO_SERVICE, "top needs a running service, and none answers; `watchrender list` reads the folder")
+        why = "and none answers" if loaded.server.enabled else "with HTTP, and server.enabled is false"
+        leave(Exit.NO_SERVICE, f"top needs a running service, {why}; `watchrender list` reads the folder")
     if as_json:
         print_json(once(client))
         return

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from watchrender.cli.common import ConfigOption, Exit, JsonOption, UnusedConfigOption, leave, load_config, print_json
+from watchrender.cli.common import (
+    ConfigOption,
+    Exit,
+    JsonOption,
+    UnusedConfigOption,
+    leave,
+    load_config,
+    print_json,
+    remember,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,8 +71,9 @@ _nexrender = typer.Typer(help="The nexrender that renders.", no_args_is_help=Tru
 
 
 @_nexrender.callback()
-def _group() -> None:
+def _group(context: typer.Context, config: ConfigOption = None) -> None:
     """The nexrender that renders."""
+    remember(context, config)
 
 
 @_nexrender.command()

@@ -29,6 +29,8 @@ STALE_SECONDS = 15.0
 #: So long a command waits for a running service to do what it laid into the folder.
 OBEY_SECONDS = 10.0
 _LETTER_BYTES = 64 * 1024
+#: So many jobs are named where a word fits several.
+_NAMED = 5
 _SAID = {"pause": "paused", "resume": "resumed", "drain": "draining", "stop": "stopping"}
 _OVER = ("completed", "failed", "cancelled")
 
@@ -118,12 +120,15 @@ class Reach:
         matches = matches or [
             job for job in self._closed() if job["id"] == word.upper() or naming.fold(job["job"]) == folded
         ]
+        matches = matches or [job for job in self._closed() if len(word) >= 4 and job["id"].startswith(word.upper())]
         if not matches:
             raise Unknown(f"there is no job {word}; `watchrender list` shows all")
         live = [job for job in matches if job["state"] not in _OVER]
         ids = {job["id"] for job in matches}
         if len(ids) > 1 and len({job["job"] for job in matches}) > 1:
-            raise Unknown(f"{word} fits {len(ids)} jobs; write more of the id")
+            some = ", ".join(f"{job['id']} ({job['job']})" for job in matches[:_NAMED])
+            more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+            raise Unknown(f"{word} fits {len(ids)} jobs: {some}{more}; write more of the id")
         return (live or sorted(matches, key=lambda job: str(job.get("finished_at") or "")))[-1]
 
     def again(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -300,8 +305,9 @@ class Reach:
 
     # -- drops ----------------------------------------------------------------------------------------------
 
-    def drop(self, source: Path, *, sub: str, priority: int | None) -> Path:
-        """Copy a job file, bundle or zip into the inbox, complete from its first moment. Returns where it lies."""
+    def drop(self, source: Path, *, sub: str, priority: int | None, sidecar: Path | None = None) -> list[Path]:
+        """Copy a job file, bundle or zip into the inbox, complete from its first moment, after its settings: a job that
+        finds them there waits for them. Returns where they lie, the job first."""
         inbox = self.folders.inbox_folder(sub)
         disk.mkdirs(inbox)
         is_dir = source.is_dir()
@@ -309,15 +315,25 @@ class Reach:
         stem = source.name[: len(source.name) - len(suffix)]
         if priority is not None:
             stem = f"p{priority:02d}_{naming.parse_name(source.name, is_dir=is_dir).name}"
+        suffixes = [suffix] if sidecar is None else [suffix, ".yaml", ".yml"]
         name = next(
-            f"{found}{suffix}"
+            found
             for number, found in enumerate(naming.stem_candidates(stem))
-            if not os.path.lexists(inbox / f"{found}{suffix}") and (number == 0 or self._is_free_key(sub, found))
+            if not any(os.path.lexists(inbox / f"{found}{ending}") for ending in suffixes)
+            and (number == 0 or self._is_free_key(sub, found))
         )
-        hidden = inbox / f".drop-{uuid.uuid4().hex[:8]}.tmp"
-        disk.copy_tree(source, hidden) if is_dir else disk.copy(source, hidden)
-        disk.rename(hidden, inbox / name)
-        return inbox / name
+        drops = [(source, inbox / f"{name}{suffix}")]
+        if sidecar is not None:
+            drops.append((sidecar, inbox / f"{name}{sidecar.suffix}"))
+        for file, target in reversed(drops):
+            hidden = inbox / f".drop-{uuid.uuid4().hex[:8]}.tmp"
+            disk.copy_tree(file, hidden) if file.is_dir() else disk.copy(file, hidden)
+            disk.rename(hidden, target)
+        return [target for _, target in drops]
+
+    def insist(self, dropped: Path, priority: int) -> None:
+        """A priority that a person asks for beats the one a job gives itself: the order lies beside it."""
+        self._mark(dropped.with_name(f"{dropped.name}.p{priority:02d}"))
 
     def _is_free_key(self, sub: str, stem: str) -> bool:
         """Would a file of this name get the key that it asks for, as far as the folders tell?"""
