@@ -557,7 +557,7 @@ def test_a_job_of_ones_own_is_rendered_as_the_test(line: Line) -> None:
 
     assert film.level is Level.OK
     assert "done/self-test-" in film.words
-    assert (none.level, none.cure) == (Level.FAIL, "The project has: Main.")
+    assert (none.level, none.cure) == (Level.FAIL, "Write one of the compositions that the project has: Main.")
 
 
 @pytest.mark.nexrender

@@ -86,6 +86,6 @@ def test_the_letter_about_a_missing_composition_tells_what_the_project_has_and_w
         second = line.wait("second", "failed", 60)
         letter = until((line.root / "failed/second/WHY.txt").read_text)
 
-    assert first["error"]["cure"].endswith("The project has: Main, Größe 🎬.")
-    assert second["error"]["cure"] == "Did you mean “NoCompo”? The project has: Main, Größe 🎬, NoCompo."
-    assert "Did you mean “NoCompo”?" in letter
+    assert first["error"]["cure"].endswith("the project has: Main, Größe 🎬.")
+    assert second["error"]["cure"] == "Write “NoCompo” if that was meant; the project has: Main, Größe 🎬, NoCompo."
+    assert "Write “NoCompo” if that was meant" in letter

@@ -572,9 +572,9 @@ def test_a_missing_composition_is_named_with_the_one_that_was_meant() -> None:
 
     assert close.failure is not None and far.failure is not None and unknown.failure is not None
     assert "“mian”" in close.failure.message
-    assert close.failure.cure.startswith("Did you mean “Main”? The project has: Main, Intro, part 0,")
+    assert close.failure.cure.startswith("Write “Main” if that was meant; the project has: Main, Intro, part 0,")
     assert close.failure.cure.endswith("and 2 more.")
-    assert far.failure.cure == "The project has: Main."
+    assert far.failure.cure == "Write one of the compositions that the project has: Main."
     assert unknown.failure.message.startswith("The project has no composition of that name.")
 
 

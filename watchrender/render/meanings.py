@@ -112,8 +112,10 @@ def _did_you_mean(found: re.Match[str], around: Around) -> str | None:
         return None
     folded = {known.casefold(): known for known in around.compositions}
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    begin = f"Did you mean “{folded[close[0]]}”? " if close else ""
-    return f"{begin}The project has: {listed(around.compositions, most=10)}."
+    has = f"the project has: {listed(around.compositions, most=10)}."
+    if close:
+        return f"Write “{folded[close[0]]}” if that was meant; {has}"
+    return f"Write one of the compositions that {has}"
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
