@@ -71,17 +71,33 @@ def test_a_film_replaces_the_old_one_only_where_it_is_asked_to(line: Line) -> No
     assert target.stat().st_size > 1000
 
 
-def test_a_place_that_is_taken_fails_the_job_where_it_is_asked_to(line: Line) -> None:
+@pytest.mark.parametrize("output", ["deliver/spot.mp4", "deliver/", "deliver", "deliver/{job}.{ext}"])
+def test_a_place_that_is_taken_fails_the_job_where_it_is_asked_to_before_it_renders(line: Line, output: str) -> None:
     target = line.root / "deliver" / "spot.mp4"
     target.parent.mkdir()
     target.write_text("the old one", encoding="utf-8")
-    line.drop("spot.json", line.job() | {"watchrender": {"output": "deliver/spot.mp4", "on_exists": "fail"}})
+    line.drop("spot.json", line.job() | {"watchrender": {"output": output, "on_exists": "fail"}})
 
     with serving(line):
         status = line.wait("spot", "failed")
 
     assert status["error"]["code"] == "OUTPUT_EXISTS"
+    assert status["started_at"] is None
     assert target.read_text(encoding="utf-8") == "the old one"
+
+
+def test_a_place_that_is_taken_while_it_renders_fails_the_job_at_its_end(line: Line) -> None:
+    target = line.root / "deliver" / "spot.mp4"
+    target.parent.mkdir()
+    line.drop("spot.json", line.job("Slow") | {"watchrender": {"output": "deliver/spot.mp4", "on_exists": "fail"}})
+
+    with serving(line):
+        line.wait("spot", "rendering")
+        target.write_text("somebody was quicker", encoding="utf-8")
+        status = line.wait("spot", "failed")
+
+    assert status["error"]["code"] == "OUTPUT_EXISTS"
+    assert target.read_text(encoding="utf-8") == "somebody was quicker"
 
 
 def test_the_jobs_own_copy_action_is_the_weakest_delivery(line: Line) -> None:

@@ -22,13 +22,13 @@ from watchrender import disk
 from watchrender.closing import COPY_AFTER_SECONDS, Closer
 from watchrender.config.model import Config
 from watchrender.core import naming, paths, policy, status
-from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.failure import Code, Failure
 from watchrender.core.job import Job, Progress
 from watchrender.core.policy import Facts
 from watchrender.core.settings import Settings, fill_in
 from watchrender.core.states import Event
 from watchrender.elsewhere import deliver_elsewhere, keep_here, tell_beside
-from watchrender.judge import policy_of
+from watchrender.judge import output_exists, policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Places, Prepared
 from watchrender.render import frames, outputs, probe, projectfile, verdict
@@ -340,7 +340,7 @@ class Finisher:
         if not os.path.lexists(path):
             return path
         if self._on_exists(settings) == "fail":
-            return fail(Code.OUTPUT_EXISTS, f"{path} is there already, and on_exists is fail", path="output")
+            return output_exists(path)
         if self._on_exists(settings) == "replace":
             if _may_be_replaced(path, output):
                 return path

@@ -265,8 +265,9 @@ class Judge:
             ext = document.film_ext(text.document, platform=sys.platform)
             filled = settings_of.fill_in(merged.output, named, ext, self._now())
             target = policy.delivery_target(filled, path="output", facts=facts, policy=self.policy)
-            if isinstance(target, Failure):
-                found.append(target)
+            refused = target if isinstance(target, Failure) else self._place_taken(target, merged, job, text, ext)
+            if refused is not None:
+                found.append(refused)
         for number, name in enumerate(merged.notify or ()):
             if name not in self._config.notify and (refused := self._notify_objection(name, f"notify[{number}]")):
                 found.append(refused)
@@ -282,6 +283,19 @@ class Judge:
                 )
             )
         return found
+
+    def _place_taken(self, target: str, merged: Settings, job: Job, text: JobText, ext: str) -> Failure | None:
+        """`on_exists: fail` said before hours are spent on the render. Where the name is not sure yet, `finish` says
+        it, as it does for a file that comes meanwhile."""
+        on_exists = str(merged.on_exists or self._config.delivery.on_exists)
+        if on_exists != "fail" or document.is_sequence(text.document, ext):
+            return None
+        path = Path(target)
+        if target.endswith(("/", "\\")) or path.is_dir() or not path.suffix:
+            path = path / f"{job.name}.{ext}"
+        if path.suffix.lower() != f".{ext}" or not os.path.lexists(path):
+            return None
+        return output_exists(path)
 
     def _notify_objection(self, name: str, path: str) -> Failure | None:
         if re.match(r"https?://", name):
@@ -456,6 +470,10 @@ def _is_same_project(job: Job, other: Job) -> bool:
     if job.template_path is None or job.settings.get("has_data") or other.settings.get("has_data"):
         return False
     return (other.template_path, other.composition) == (job.template_path, job.composition)
+
+
+def output_exists(path: Path) -> Failure:
+    return fail(Code.OUTPUT_EXISTS, f"{path} is there already, and on_exists is fail", path="output")
 
 
 def policy_of(config: Config) -> Policy:
