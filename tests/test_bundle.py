@@ -147,7 +147,7 @@ def test_a_listing_tells_size_and_time_of_everything_below(tmp_path: Path) -> No
     (tmp_path / "footage" / "deep" / "a.mov").write_bytes(b"x" * 10)
     os.utime(tmp_path / "job.json", ns=(5, 7_000_000_000))
 
-    found = bundle_listing(tmp_path)
+    found = list(bundle_listing(tmp_path))
 
     assert [(path, size) for path, size, _ in found] == [
         ("empty/", 0), ("footage/", 0), ("job.json", len(JOB)), ("footage/deep/", 0), ("footage/deep/a.mov", 10),
@@ -168,25 +168,26 @@ def test_links_pipes_and_sockets_are_listed_and_never_opened(tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "socket"))
 
-        found = bundle_listing(folder)  # an opened pipe would hang here
+        found = list(bundle_listing(folder))  # an opened pipe would hang here
 
     assert [(path, size) for path, size, _ in found] == [
         ("dangling", -1), ("link", -1), ("pipe", -1), ("self", -1), ("socket", -1),
     ]  # fmt: skip
 
 
-def test_a_listing_ends_one_behind_the_limit_at_the_same_place_each_time(tmp_path: Path) -> None:
+def test_all_of_a_large_folder_is_listed_in_one_order_and_the_first_files_are_opened(tmp_path: Path) -> None:
     for number in range(30):
-        (tmp_path / f"{number}.mov").touch()
+        (tmp_path / f"{number}.mov").write_bytes(b"x" * number)
 
-    assert len(bundle_listing(tmp_path, limit=10)) == 11
-    assert bundle_listing(tmp_path, limit=10) == bundle_listing(tmp_path, limit=10)
-    assert len(bundle_listing(tmp_path, limit=30)) == 30
+    found = list(bundle_listing(tmp_path, opened=10))
+
+    assert sorted(size for _, size, _ in found) == list(range(30))
+    assert found == list(bundle_listing(tmp_path)) == list(bundle_listing(tmp_path, opened=0))
 
 
 def test_a_folder_that_is_gone_raises_and_one_gone_within_does_not(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        bundle_listing(tmp_path / "gone")
+        list(bundle_listing(tmp_path / "gone"))
 
 
 def test_a_growing_file_anywhere_keeps_the_whole_folder_from_settling(tmp_path: Path) -> None:

@@ -120,6 +120,48 @@ def test_an_empty_file_is_never_taken_and_says_so(hand: Hand, name: str) -> None
     assert "empty" in hand.job("spot").waiting_for[0]
 
 
+def test_an_empty_job_file_in_a_bundle_is_waited_for_too(hand: Hand) -> None:
+    folder = hand.inbox / "spot"
+    folder.mkdir()
+    (folder / "job.json").touch()
+    hand.pass_time(60)
+    assert hand.job("spot").state is State.PENDING
+    assert "its job file is empty" in hand.job("spot").waiting_for[0]
+
+    (folder / "job.json").write_text(json.dumps(hand.document()))
+    hand.pass_time(6)
+
+    assert hand.job("spot").state is State.QUEUED
+
+
+def test_a_bundle_of_very_many_files_settles_as_a_whole(hand: Hand) -> None:
+    folder = hand.inbox / "spot"
+    (folder / "footage").mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps(hand.document()))
+    for number in range(10_001):
+        (folder / "footage" / f"{number:05}.png").touch()
+    for _ in range(4):
+        with open(folder / "footage" / "99999.png", "ab") as last:
+            last.write(b"x")
+        hand.pass_time(2)
+        assert hand.keys() == []
+
+    hand.pass_time(20)
+
+    assert hand.job("spot").state is State.QUEUED
+
+
+def test_a_folder_too_deep_to_be_looked_into_is_named(hand: Hand) -> None:
+    deep = "/".join(f"{number}" for number in range(13))
+    deeper = "/".join(f"{number}" for number in range(34))
+    hand.drop(f"{deep}/spot.json")
+    hand.drop(f"{deeper}/spot.json")
+    hand.pass_time(130)
+
+    assert hand.job(f"{deep}/spot").state is State.QUEUED
+    assert hand.intake.ignored == {"/".join(deeper.split("/")[:33]): letters.TOO_DEEP}
+
+
 def test_yaml_has_to_keep_still(hand: Hand) -> None:
     text = f"template: {hand.projects / 'spot.aep'}\ncomposition: Main\n"
     hand.drop("spot.yaml", text)

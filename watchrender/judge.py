@@ -147,6 +147,9 @@ class Judge:
         if isinstance(name, Failure):
             return name
         try:
+            size = (folder / name).lstat().st_size
+            if refused := jobfile.too_large(size, f"{folder.name}/{name}", self.max_job_size):
+                return refused
             data = _read_within(folder / name, self.max_job_size)
         except OSError as error:
             return fail(Code.JOB_UNREADABLE, f"{folder.name}/{name} cannot be read: {error.strerror or error}")

@@ -21,6 +21,7 @@ NO_JOB_FILE = "not a job file (.json, .yaml, .zip or a folder with job.json)"
 NOT_PLAIN = "a link, pipe, socket or device; watchrender opens only plain files and folders"
 IDLE_HOLD = "no job of this name waits here; the mark holds one that comes"
 UNREADABLE_FOLDER = "this folder may not be read by the service's user"
+TOO_DEEP = "a folder so deep below the inbox is not looked into; put it further up"
 EMPTY_RETURN = "a job's folder without its job file; drop the job file itself to render it again"
 _WIDTH = 92
 

@@ -48,14 +48,14 @@ class TreeSighting:
 
     @classmethod
     def of(cls, entries: Iterable[tuple[str, int, int]], *, at: float) -> Self:
-        """From (relative path, size, mtime_ns) of everything in the tree, in any order."""
-        digest = hashlib.sha256()
-        files = total = 0
-        for path, size, mtime_ns in sorted(entries):
-            digest.update(f"{path!r} {size} {mtime_ns}\n".encode())
+        """From (relative path, size, mtime_ns) of everything in the tree, in any order. None of them is kept."""
+        digest = files = total = 0
+        for path, size, mtime_ns in entries:
+            entry = hashlib.sha256(f"{path!r} {size} {mtime_ns}\n".encode()).digest()
+            digest = (digest + int.from_bytes(entry, "big")) % (1 << 256)
             files += 1
             total += max(size, 0)
-        return cls(files=files, size=total, digest=digest.hexdigest(), at=at)
+        return cls(files=files, size=total, digest=f"{digest:064x}", at=at)
 
     @property
     def fingerprint(self) -> Hashable:

@@ -103,6 +103,9 @@ class Admission:
         return save_again
 
     def _settle_bundle(self, entry: Entry, job: Job, now: float) -> Step | None:
+        if entry.stamp is not None and entry.stamp[0] == 0 and entry.stamp[1]:  # its job file is there, and empty
+            entry.read_at = None
+            return self._empty(entry, job, now)
         if entry.read_at is None and self._watch.sighting(entry, now) is None:
             return None
         entry.read_at = None
@@ -157,7 +160,8 @@ class Admission:
 
     def _empty(self, entry: Entry, job: Job, now: float) -> Step | None:
         self._watch.again(entry, now + self._pace.scan)
-        return self._waits_for(job, "the file is empty: it is still being written, or has nothing in it")
+        what = "the file" if job.form is not Form.BUNDLE else "its job file"
+        return self._waits_for(job, f"{what} is empty: it is still being written, or has nothing in it")
 
     def _waits_for(self, job: Job, what: str) -> Step | None:
         if job.waiting_for == (what,):

@@ -17,7 +17,7 @@ from watchrender.judge import Judge
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool import bundle, returned
 from watchrender.spool.inbox import Entry, Role, aliases
-from watchrender.spool.watcher import Look, look
+from watchrender.spool.watcher import DEEPEST, Look, look
 
 
 class Settling:
@@ -197,6 +197,8 @@ class Settling:
             self._beside.write(entry, letters.folder_named_like(entry.name, other))
             self.clashes[entry] = now
             self._watch.again(entry, now + 5 * self._pace.scan)
+        elif entry.place.count("/") >= DEEPEST:
+            self._watch.ignore(entry, letters.TOO_DEEP)
         else:
             return lambda: self._arrivals.become_sub(entry)
         return None

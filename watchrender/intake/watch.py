@@ -89,14 +89,17 @@ class Watch:
 
     def sighting(self, entry: Entry, now: float) -> settle.TreeSighting | None:
         """How a tree looks once it has been quiet; two looks, `settle` apart. None: not yet."""
-        tree = settle.TreeSighting.of(bundle.bundle_listing(self.path(entry)), at=now)
+        began = self.clock()
+        tree = settle.TreeSighting.of(bundle.bundle_listing(self.path(entry), alive=self.alive), at=now)
+        took = self.clock() - began
         known = self.trees.get(entry)
         if known is not None and known.fingerprint == tree.fingerprint and now - known.at >= self.pace.settle:
             del self.trees[entry]
             return tree
         if known is None or known.fingerprint != tree.fingerprint:
             self.trees[entry] = known = tree
-        self.again(entry, max(known.at + self.pace.settle + 0.01, now + 0.05))
+        # A folder of very many files must not be all that is looked at.
+        self.again(entry, max(known.at + self.pace.settle + 0.01, now + max(0.05, 5 * took)))
         return None
 
     def is_settled(self, entry: Entry, now: float) -> bool:

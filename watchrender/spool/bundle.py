@@ -121,19 +121,19 @@ def job_name(folder: Path) -> str | Failure:
     return shape.job_file
 
 
-def bundle_listing(path: Path, limit: int = 10_000) -> list[tuple[str, int, int]]:
+def bundle_listing(
+    path: Path, *, alive: Callable[[], None] = lambda: None, opened: int = 10_000
+) -> Iterator[tuple[str, int, int]]:
     """(relative path, size, mtime_ns) of everything below a folder, links not followed, in one fixed order.
 
-    At most `limit` + 1 entries: a longer list means that there is more than `limit`. A folder ends with `/`; the size
-    of a link, FIFO, socket, device or of what may not be looked at is -1. Raises OSError if the folder itself cannot
-    be read.
+    A folder ends with `/`; the size of a link, FIFO, socket, device or of what may not be looked at is -1. The first
+    `opened` files are opened for it, because looks may be stale (SMB, NTFS); for more than that a look has to do.
+    `alive` is called again and again. Raises OSError if the folder itself cannot be read.
     """
-    found: list[tuple[str, int, int]] = []
-    for entry in _walk(path):
-        found.append(entry)
-        if len(found) > limit:
-            break
-    return found
+    for number, entry in enumerate(_walk(path, opened)):
+        if number % 200 == 0:
+            alive()
+        yield entry
 
 
 def zip_complete(path: Path) -> Completeness:
@@ -210,8 +210,9 @@ def plain_files(folder: Path) -> list[str]:
         return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
+def _walk(root: Path, opened: int) -> Iterator[tuple[str, int, int]]:
     waiting = [""]
+    seen = 0
     while waiting:
         folder = waiting.pop()
         try:
@@ -225,22 +226,23 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
         below: list[str] = []
         for name in names:
             path = f"{folder}/{name}" if folder else name
-            size, mtime_ns, is_folder = _measure(root / path)
+            seen += 1
+            size, mtime_ns, is_folder = _measure(root / path, open_it=seen <= opened)
             yield (f"{path}/" if is_folder else path), size, mtime_ns
             if is_folder:
                 below.append(path)
         waiting += reversed(below)
 
 
-def _measure(path: Path) -> tuple[int, int, bool]:
-    """Size, time and whether it is a folder. A file is opened for it, because listings may be stale (SMB, NTFS)."""
+def _measure(path: Path, *, open_it: bool) -> tuple[int, int, bool]:
+    """Size, time and whether it is a folder."""
     try:
         found = os.lstat(path)
         if stat.S_ISDIR(found.st_mode):
             return 0, 0, True
         if not stat.S_ISREG(found.st_mode):
             return -1, found.st_mtime_ns, False
-        return (*_measure_open(path, found), False)
+        return (*(_measure_open(path, found) if open_it else (found.st_size, found.st_mtime_ns)), False)
     except OSError:
         return -1, 0, False
 

@@ -125,9 +125,9 @@ def too_large(size: int, filename: str, max_size: int) -> Failure | None:
     """The refusal of a job file by its size alone, before a byte of it is read."""
     if size <= max_size:
         return None
-    return fail(
-        Code.JOB_TOO_LARGE, f"{short(filename, 250)} has {format_size(size)}; a job may have {format_size(max_size)}"
-    )
+    most = format_size(max_size)
+    found = format_size(size) if format_size(size) != most else f"{size} bytes"
+    return fail(Code.JOB_TOO_LARGE, f"{short(filename, 250)} has {found}; a job may have {most}")
 
 
 def is_yaml(filename: str) -> bool:

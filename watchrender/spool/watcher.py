@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-#: Folders deeper than this below the inbox are not looked into: nobody sorts clients twelve levels deep.
-DEEPEST = 12
+#: Folders deeper than this below the inbox are not looked into, and named: nobody sorts clients so many levels deep.
+DEEPEST = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
