@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.line import until
+from tests.process import Lived, living
 from watchrender.config import load
 from watchrender.service import Service
 
@@ -29,3 +32,15 @@ def test_a_signal_that_comes_while_the_main_thread_wakes_itself_does_not_stand_i
     assert not main.is_alive(), "it waits for a lock that it holds"
     until(service._wake.is_set)
     assert service._signals == 1
+
+
+@pytest.mark.timeout(120)
+def test_signals_that_go_on_until_the_last_moment_do_not_change_how_it_ended(tmp_path: Path) -> None:
+    lived = Lived(tmp_path)
+    with living(lived):
+        assert lived.process is not None
+        while lived.process.poll() is None:
+            lived.process.send_signal(signal.SIGTERM)
+            time.sleep(0.001)
+
+        assert lived.ends() == 0

@@ -35,6 +35,8 @@ def run(context: typer.Context, config: ConfigOption = None) -> None:
         code = Service(loaded, say=lambda words: typer.echo(words, err=True)).run()
     except CannotStart as error:
         leave(Exit.FIX, str(error))
+    finally:
+        _hear_no_more()
     raise typer.Exit(code)
 
 
@@ -47,6 +49,15 @@ def _leave_when_asked() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave_now)
+
+
+def _hear_no_more() -> None:
+    """All is put away. Python gives the signals back to the system while it ends: another one in that moment would end
+    us by it, and what is over in good order would be told as killed."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def demo(
