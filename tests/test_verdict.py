@@ -416,6 +416,14 @@ AFTER_EFFECTS = [
     ),
     ("aerender ERROR: After Effects can not start: your license has expired.", Code.LICENSE),
     ("aerender Error: After Effects error: trial has expired", Code.LICENSE),
+    ("aerender ERROR: After Effects error: Unable to obtain a license.", Code.LICENSE),
+    ("aerender ERROR: No valid license was found.", Code.LICENSE),
+    ("aerender ERROR: Could not check out an After Effects license from the server.", Code.LICENSE),
+    ("aerender ERROR: invalid license", Code.LICENSE),
+    (
+        "Error: nexrender: Couldn't find any layers by provided name (no license) inside a composition: *",
+        Code.LAYER_NOT_FOUND,
+    ),
     (
         "aerender Error: After Effects error: Rendering error while writing to file D:\\out\\spot.mov."
         " There is not enough space on the disk.",
@@ -638,6 +646,29 @@ def test_a_start_without_a_word_is_a_startup_timeout_or_the_licence() -> None:
     assert "it was at download" in earlier.failure.message
     assert code_of(licence) is Code.LICENSE
     assert code_of(script) is Code.SCRIPT_ERROR
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Your trial has expired.",
+        "WARNING: After Effects is not licensed on this machine",
+        "Adobe licensing error 150:30: licensing for this product has stopped working",
+        "Failed to acquire license",
+        "This product requires a valid license.",
+        "You need to sign in to continue",
+    ],
+)
+@pytest.mark.parametrize("lines", [LAUNCH, (*LAUNCH, "PROGRESS: ...After Effects successfully launched")])
+def test_a_word_about_the_licence_counts_where_nothing_was_rendered(line: str, lines: tuple[str, ...]) -> None:
+    ended_badly = judge(FAILED, told(*lines, line, "Error: aerender.exe failed to render"), NOTHING)
+    ended_well = judge(FAILED, told(*lines, line, "[u1] rendering took ~1.2 sec.", "Error: no output"), NOTHING)
+    said_and_rendered = judge(OK, told(*lines, line, *DONE[len(LAUNCH) :]), WHOLE, probed=GOOD)
+    crashed_later = judge(FAILED, told(*lines, line, *HALF[len(LAUNCH) :]), NOTHING)
+
+    assert (code_of(ended_badly), code_of(ended_well)) == (Code.LICENSE, Code.LICENSE)
+    assert said_and_rendered.failure is None
+    assert code_of(crashed_later) is Code.RENDER_CRASHED
 
 
 @pytest.mark.parametrize(

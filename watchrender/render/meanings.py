@@ -154,9 +154,14 @@ _PLACE = re.compile(
 )
 _NO_FILE = re.compile(r"\b(?P<why>ENOENT|EACCES|EPERM|EISDIR)\b[^']{0,200}'(?P<path>[^']{1,1000})'")
 _TIDYING = _says(r"\b(?:EBUSY|ENOTEMPTY|EPERM|EACCES)\b.{0,80}\b(?:rmdir|unlink|rm|lstat|scandir)\b")
+#: What stands before the word in "a valid After Effects license", and what a program could not do with one.
+_KIND_OF = r"(?:(?:an?|the|your|any|its|this|valid|active|adobe|after effects|product|user|node|floating)\s+){0,4}"
+_DO_WITH = r"(?:obtain|acquire|check ?out|find|get|verify|validate|load|read|locate|activate|contact|retrieve|confirm)"
 _LICENCE = _says(
-    r"\blicen[sc](?:e|ed|ing)\b.{0,60}(?:expired|invalid|not|missing|required|fail|problem|error)",
-    r"\bnot licensed|unlicensed|trial (?:version )?(?:has |is )?(?:expired|over|ended)",
+    r"\blicen[sc](?:e|es|ed|ing)\b.{0,60}(?:expired|invalid|not|missing|required|fail|problem|error|stopped|denied)",
+    r"\bnot licen[sc]ed|\bunlicen[sc]ed|trial (?:version |period )?(?:has |is )?(?:expired|over|ended)",
+    rf"\b(?:unable to|failed to|could ?n[o']t|can(?:not|'t)) {_DO_WITH} {_KIND_OF}licen[sc]",
+    rf"\b(?:no|without|invalid|expired|missing|needs?|requires?) {_KIND_OF}licen[sc](?:e|ing)\b",
     r"subscription (?:has )?(?:expired|ended|lapsed)|renew your subscription|sign in to (?:continue|your)",
     r"not (?:been )?activated|activation (?:is )?required|only be activated on|Lizenz",
 )
@@ -180,7 +185,6 @@ _AFTER_EFFECTS: tuple[Meaning, ...] = (
         code=Code.AERENDER_NOT_PATCHED,
         what="After Effects' command-line script lacks nexrender's mark; an update of After Effects takes it away.",
     ),
-    Meaning(pattern=_LICENCE, code=Code.LICENSE, what="After Effects is not licensed on this machine."),
     Meaning(
         pattern=_says(r"No comp was found|Couldn't find any compositions by provided name \((?P<name>.{1,300}?)\)"),
         code=Code.COMPOSITION_NOT_FOUND,
@@ -208,6 +212,8 @@ _AFTER_EFFECTS: tuple[Meaning, ...] = (
         code=Code.ASSET_MISSING,
         what="Footage of the job is not there for After Effects: {name}.",
     ),
+    # Behind those that quote a name of the job: a layer may be called “no license”.
+    Meaning(pattern=_LICENCE, code=Code.LICENSE, what="After Effects is not licensed on this machine."),
     Meaning(
         pattern=_says(r"output module failed|may be damaged or corrupted|Rendering error while writing"),
         code=Code.OUTPUT_TRUNCATED,

@@ -229,6 +229,10 @@ class _Case:
 _MAY_COME_OF_MISSING_FOOTAGE = frozenset(
     {Code.RENDER_CRASHED, Code.RENDER_FAILED, Code.RENDER_STALLED, Code.OUTPUT_MISSING, Code.OUTPUT_TRUNCATED}
 )
+#: How a start without a licence may look to who does not read the words.
+_MAY_COME_OF_NO_LICENCE = frozenset(
+    {Code.STARTUP_TIMEOUT, Code.RENDER_FAILED, Code.RENDER_CRASHED, Code.RENDER_STALLED, Code.OUTPUT_MISSING}
+)
 
 
 def _failure(case: _Case, film: Failure | None) -> Failure | None:
@@ -239,6 +243,8 @@ def _failure(case: _Case, film: Failure | None) -> Failure | None:
     if failure is None and not case.ended_well:
         failure = _by_end(case, film)
     failure = failure or film
+    if failure is not None and failure.code in _MAY_COME_OF_NO_LICENCE:
+        failure = _licence(case) or failure
     if failure is not None and (full := meanings.of_full_disk(case.complaints, case.around)):
         return full
     if failure is None or failure.code in _MAY_COME_OF_MISSING_FOOTAGE:
@@ -272,10 +278,18 @@ def _by_nexrender_line(case: _Case) -> Failure | None:
 _BEFORE_THE_RENDER = ("setup", "predownload", "download", "postdownload", "prerender", "script")
 
 
-def _not_started(case: _Case) -> Failure:
+def _licence(case: _Case) -> Failure | None:
+    """A word about the licence counts where After Effects came to no render, however the word was printed: its errors
+    have a form of their own, what its licensing prints has none."""
+    if case.told.render_started or not case.told.aerender_started:
+        return None
     for line in case.told.last_lines():
         if not line.startswith("[") and meanings.is_about_licence(line):
             return fail(Code.LICENSE, f"After Effects does not start: {shortened(line, 300)}")
+    return None
+
+
+def _not_started(case: _Case) -> Failure:
     if not case.told.aerender_started:
         return fail(
             Code.STARTUP_TIMEOUT,
