@@ -84,6 +84,19 @@ def test_it_is_looked_at_again_with_more_and_more_time_between(hall: Hall) -> No
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
+def test_what_a_look_has_found_is_seen_mended_within_seconds_however_long_it_was_so(hall: Hall) -> None:
+    gone = {Code.AERENDER_NOT_FOUND: fail(Code.AERENDER_NOT_FOUND, "there is no aerender")}
+    waits = []
+    for _ in range(9):
+        hall.gate.looked(gone, frozenset(gone))
+        before = hall.now
+        while not hall.gate.look_due():
+            hall.now += 0.5
+        waits.append(hall.now - before)
+
+    assert waits == [1, 2, 4, 5, 5, 5, 5, 5, 5]
+
+
 def test_what_others_are_refused_before_the_look_is_due_puts_it_off_no_further(hall: Hall) -> None:
     gone = fail(Code.DISK_FULL, "the disk is full")
     hall.gate.wait_for(gone)

@@ -3,9 +3,11 @@ with its own locks) by the heartbeat; and the host that wakes up after another h
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,41 @@ def test_a_host_that_wakes_up_after_another_took_over_ends_its_render_and_leaves
     assert real.overview("service")["host"] == "render-02"
     assert left == 0, said
     assert real.stray() == []
+
+
+def fake_beat(real: Real, number: int, instance: str = "01FAKEFAKEFAKEFAKEFAKEFAKE") -> None:
+    """What another host's service would write."""
+    path = real.root / "status" / "service.json"
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(".of-another-host.tmp")
+    beside.write_text(json.dumps({"instance": instance, "host": "render-99", "pid": 4711, "beat": number}))
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.6, 1.1, 1.6, 2.1])
+def test_one_beat_of_another_host_is_enough_whenever_it_comes(real: Real, delay: float) -> None:
+    process = real.start()
+    beat = real.overview("service")["beat"]
+    until(lambda: real.overview("service")["beat"] != beat)  # from here, its next is two seconds away
+
+    time.sleep(delay)
+    fake_beat(real, 1)
+
+    assert process.wait(30) == 4
+    assert real.overview("service")["host"] == "render-99"
+    assert "watchrender on render-99 has taken over this root; this one leaves" in real.said()
+
+
+def test_who_was_taken_over_from_and_goes_on_beating_is_left_to_it(real: Real) -> None:
+    fake_beat(real, 1)
+    process = real.start(up=False)
+    until(lambda: real.overview("service").get("pid") == process.pid, 60)
+
+    for number in range(2, 100):  # it was only slow: it beats on, and heeds nobody
+        fake_beat(real, number)
+        if process.poll() is not None:
+            break
+        time.sleep(0.5)
+
+    assert process.wait(30) == 4
+    assert real.overview("service")["host"] == "render-99"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchrender.core.failure import Code, Kind, fail
-from watchrender.core.retry import Breaker, Rest, probe_wait, wait_before_next
+from watchrender.core.retry import Breaker, Rest, longest_probe, probe_wait, wait_before_next
 
 CRASH, LIMIT = fail(Code.RENDER_CRASHED), fail(Code.RENDER_TIMEOUT)
 
@@ -63,6 +63,10 @@ def test_no_retries_means_none_for_any_code() -> None:
 
 def test_looks_at_a_broken_machine_come_ever_less_often_up_to_a_minute() -> None:
     assert [probe_wait(tries) for tries in (0, 1, 2, 3, 6, 7, 5000)] == [1, 1, 2, 4, 32, 60, 60]
+
+
+def test_a_broken_machine_is_tried_as_often_as_a_job_within_reason() -> None:
+    assert [longest_probe(wait) for wait in (0.1, 5, 30, 600)] == [5, 5, 30, 60]
 
 
 # -- the breaker -----------------------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ class Desk:
         self.folder = folder
         self.queue: list[Job] = []
         self.etas: dict[str, dict[str, Any]] = {}
-        self.online = True
-        self.beats = self.queues = 0
+        self.online = self.ours = True
+        self.beats = self.queues = self.asked = 0
         self.writer = StatusWriter(
             folder,
             queue_document=self._queue,
@@ -43,8 +43,13 @@ class Desk:
             positions=lambda: self.queue,
             etas=lambda: self.etas,
             is_online=lambda: self.online,
+            may_beat=self._may_beat,
             page=lambda queue, service: f"<p>{queue['number']} {service['beat']}</p>",
         )
+
+    def _may_beat(self) -> bool:
+        self.asked += 1
+        return self.ours
 
     def _queue(self) -> dict[str, Any]:
         self.queues += 1
@@ -321,6 +326,22 @@ def test_expected_times_are_told_anew_though_a_render_says_nothing(desk: Desk, m
     desk.etas = {"id": {"done_at": "2026-11-24T12:00:09.000Z"}}
 
     until(lambda: desk.read("spot")["eta"]["done_at"] == "2026-11-24T12:00:09.000Z")
+
+
+def test_the_beat_of_somebody_else_is_not_overwritten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statusfile, "BEAT_SECONDS", 0.1)
+    desk.writer.start()
+    until(lambda: desk.beats >= 2)
+
+    desk.ours = False
+    asked = desk.asked
+    until(lambda: desk.asked >= asked + 2)  # whatever was being written is written
+    theirs = desk.folder / "service.json"
+    theirs.write_text("theirs")
+    asked = desk.asked
+    until(lambda: desk.asked >= asked + 5)
+
+    assert theirs.read_text() == "theirs"
 
 
 def test_a_fault_in_one_document_does_not_stop_the_others(desk: Desk) -> None:

@@ -236,7 +236,7 @@ class Concluder:
         self._requeue(
             job,
             Event.RETRY,
-            f"try {len(tried)} failed: {failure.message} Again in {wait:.0f} s",
+            f"try {len(tried)} failed: {failure.message.rstrip('.')}. Again in {wait:.0f} s",
             attempts=tried,
             retry_at=clocks.later(self._ledger.stamp(), wait),
             error=failure.to_dict(),

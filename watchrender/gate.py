@@ -20,6 +20,9 @@ from watchrender.core.failure import Code, Failure
 
 #: Failures that only a render can prove gone.
 TRIED_BY_RENDER = frozenset({Code.LICENSE, Code.NEXRENDER_BROKEN, Code.RENDERS_KEEP_FAILING})
+#: A look costs next to nothing: whoever has mended what a look had found waits no longer than this until it is seen.
+#: What a render has found is tried by renders, or by one that follows a look, and those cost much.
+LONGEST_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Gate:
     def __init__(
         self, *, stamp: Callable[[], str], clock: Callable[[], float] = time.monotonic, longest_wait: float = 60.0
     ) -> None:
+        """`longest_wait`: seconds between two jobs that try what a render has found wrong."""
         self._stamp = stamp
         self._clock = clock
         self._longest = longest_wait
@@ -90,6 +94,9 @@ class Gate:
 
     def wait_for(self, failure: Failure) -> None:
         """The environment is at fault: close, and look again with backoff. Said in the log once."""
+        self._close(failure, self._longest)
+
+    def _close(self, failure: Failure, longest: float) -> None:
         with self._lock:
             now, known = self._clock(), self._waiting.get(failure.code)
             if known is not None and now < known.look_at:
@@ -101,7 +108,7 @@ class Gate:
                     failure=failure,
                     since=known.since if known else self._stamp(),
                     tries=tries,
-                    look_at=now + retry.probe_wait(tries, longest=self._longest),
+                    look_at=now + retry.probe_wait(tries, longest=longest),
                     by_render=failure.code in TRIED_BY_RENDER,
                 )
         if known is None:
@@ -122,7 +129,7 @@ class Gate:
     def looked(self, found: dict[Code, Failure], looked_for: frozenset[Code]) -> None:
         """The answer of a look at the environment: what is found wrong now, of what was looked for."""
         for failure in found.values():
-            self.wait_for(failure)
+            self._close(failure, LONGEST_LOOK_SECONDS)
         for code in looked_for - set(found):
             known = self._waiting.get(code)
             if known is not None and not known.by_render:

@@ -13,6 +13,7 @@ from watchrender.ahead import LookAhead
 from watchrender.closing import Closer
 from watchrender.config import Config, root_hash
 from watchrender.control import Control
+from watchrender.core import retry
 from watchrender.drops import Drops
 from watchrender.farm import Farm
 from watchrender.finish import Finisher
@@ -45,7 +46,7 @@ CACHE_BYTES = 20 * 2**30
 
 class Parts:
     """Built around a hot folder and its record. `look` has the inbox looked at soon; `is_online` tells whether root is
-    there and still ours."""
+    there and still ours, `may_beat` looks for that in service.json itself."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Parts:
         node: str,
         look: Callable[[], None],
         is_online: Callable[[], bool],
+        may_beat: Callable[[], bool],
     ) -> None:
         self._config = config
         self._folders = folders
@@ -66,7 +68,7 @@ class Parts:
         self.marker = f"watchrender-{root_hash(Path(config.root))}"  # in the environment of all we start
         self.places = _places(config, state_dir, is_share=volume.is_share)
         self.pace = _pace(config, is_share=volume.is_share)
-        self.gate = Gate(stamp=ledger.stamp)
+        self.gate = Gate(stamp=ledger.stamp, longest_wait=retry.longest_probe(config.retry.max_wait))
         self.notifier = Notifier(config, ledger, node=node)
         self.closer = Closer(folders=folders, ledger=ledger, log_of=partial(log_of, self.places))
         self.control = Control(ledger=ledger, folders=folders, gate=self.gate, look=look)
@@ -80,7 +82,7 @@ class Parts:
         self.farm_server = of_settings(config.nexrender_server) if config.engine == "nexrender-server" else None
         self._build_judging()
         self._build_rendering(node)
-        self._build_telling(volume, node, is_online)
+        self._build_telling(volume, node, is_online, may_beat)
         self.retention = Retention(
             config=config,
             folders=folders,
@@ -170,7 +172,9 @@ class Parts:
             ledger=ledger, footage=self._footage, judged=self.preparer.judged_now, current=self.worker.current
         )
 
-    def _build_telling(self, volume: Volume, node: str, is_online: Callable[[], bool]) -> None:
+    def _build_telling(
+        self, volume: Volume, node: str, is_online: Callable[[], bool], may_beat: Callable[[], bool]
+    ) -> None:
         """What others read: status/, and the documents that it and the page are made of."""
         folders, ledger = self._folders, self._ledger
         self.reports = Reports(
@@ -203,6 +207,7 @@ class Parts:
             etas=self.forecast.queue,
             page=_page_without_server(),
             is_online=is_online,
+            may_beat=may_beat,
         )
         self.reports.status_refused = lambda: self.status_writer.refused
 

@@ -45,6 +45,8 @@ HOUSE_SECONDS = 60.0
 AGAIN_SECONDS = 2.0
 #: How long a second signal waits for what it has ended.
 AT_ONCE_SECONDS = 15.0
+#: So many beats of a service that we have taken over from are its last; one that has more lives.
+LAST_GASPS = 3
 #: A stop that comes while something is begun that a share holds up waits for it so long.
 STOP_SECONDS = 1.0
 #: What takes longer than this at a start is told.
@@ -78,6 +80,7 @@ class Service:
         self._wake = threading.Event()
         self._house_due = 0.0
         self._checked_beat = (0.0, 0.0)
+        self._gasps: set[str] = set()  # beats of the service before us, that which it had when we took over among them
         self._orphans: list[tuple[str, str]] = []
         self._closing = Aside("closing")
         self._hearing = Aside("events")
@@ -256,6 +259,7 @@ class Service:
             node=self.node,
             look=self._wake.set,
             is_online=self._is_online,
+            may_beat=self._may_beat,
         )
         self.gate, self.worker, self.reports = self.parts.gate, self.parts.worker, self.parts.reports
         self.parts.closer.refused = self._closing_refused
@@ -577,18 +581,31 @@ class Service:
         self._look_for_foreign()
         return f"watchrender on {self._ousted} serves this root now" if self._ousted is not None else None
 
-    def _look_for_foreign(self) -> None:
+    def _may_beat(self) -> bool:
+        """Asked right before our own beat is written: it must not wipe out another's, which nobody would see then."""
+        self._look_for_foreign(at_once=True)
+        return self._ousted is None
+
+    def _look_for_foreign(self, *, at_once: bool = False) -> None:
         """Who reads a foreign instance in service.json has been ousted: it stops, ends its attempt, and leaves."""
         now = time.monotonic(), time.time()  # the first does not count a sleep of the machine, the second may be set
-        if self._ousted or all(abs(one - other) < 2.0 for one, other in zip(now, self._checked_beat, strict=True)):
+        is_fresh = all(abs(one - other) < 2.0 for one, other in zip(now, self._checked_beat, strict=True))
+        if self._ousted or (is_fresh and not at_once):
             return
         self._checked_beat = now
         found = self.folders.beat()
-        if found is None or found["instance"] in self.folders.instances:
+        if found is None or found["instance"] == self.reports.instance or self._is_last_gasp(found):
             return
         self._ousted = str(found.get("host"))
         logger.error("watchrender on {} has taken over this root; this one leaves", self._ousted)
         self.gate.stop()
+
+    def _is_last_gasp(self, found: dict[str, Any]) -> bool:
+        """Whom we have taken over from may have been stopped amid a beat, and end it now; who goes on beating lives."""
+        if found["instance"] not in self.folders.instances:
+            return False
+        self._gasps.add(str(found.get("beat")))
+        return len(self._gasps) <= LAST_GASPS
 
     def _is_past_showing(self, job: Job) -> bool:
         return (job.finished_at or "") <= self._shown_since()

@@ -78,6 +78,12 @@ def probe_wait(tries: int, *, first: float = 1.0, longest: float = 60.0) -> floa
     return float(wait_exponential(multiplier=first, max=longest)(state))
 
 
+def longest_probe(max_wait: float) -> float:
+    """Seconds at most between two jobs that try a machine that is broken: as long as a job waits at most for its next
+    try, within reason."""
+    return min(60.0, max(5.0, max_wait))
+
+
 @dataclass(kw_only=True)
 class Rest:
     """When a queued job may be looked at again, by the monotonic clock: the wall clock may jump."""

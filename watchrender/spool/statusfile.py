@@ -46,7 +46,7 @@ class StatusWriter:
     """Hears of changes (`changed`), writes files in its own thread.
 
     `queue_document` and `service_document` are asked for the two overview files when they are due; `is_online` says
-    whether the root may be written to at all.
+    whether the root may be written to at all, `may_beat` whether it is still ours to say that we serve it.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class StatusWriter:
         etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
         page: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
         is_online: Callable[[], bool] = lambda: True,
+        may_beat: Callable[[], bool] = lambda: True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -69,6 +70,7 @@ class StatusWriter:
         self._page = page  # (queue.json, service.json) → index.html
         self._page_due = 0.0
         self._is_online = is_online
+        self._may_beat = may_beat
         self._clock = now
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -158,6 +160,8 @@ class StatusWriter:
             self._refresh_positions()
         if everything or now >= self._beat_due:
             self._beat_due = now + BEAT_SECONDS
+            if not self._may_beat():
+                return
             self._overview("service.json", self._service_document)
         if self._page is not None and (everything or now >= self._page_due):
             self._page_due = now + PAGE_SECONDS
