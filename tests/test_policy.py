@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watchrender.config import ConfigError, load
 from watchrender.core.failure import Code, Failure, Kind
 from watchrender.core.paths import Rule
 from watchrender.core.policy import (
@@ -361,6 +362,16 @@ def test_a_path_of_another_machine_fails_at_once_and_path_map_brings_it_here() -
     assert objection is not None
     assert (objection.code, "path_map" in objection.cure) == (Code.TEMPLATE_MISSING, True)
     assert source_objection("M:\\x.aep", path="template.src", facts=mapped, policy=Policy()) is None
+
+
+def test_nobody_is_sent_to_add_a_scheme_that_the_configuration_refuses() -> None:
+    for scheme in ("ftp", "s3", "gopher"):
+        objection = source_objection(f"{scheme}://b/x.png", path="x", facts=FACTS, policy=Policy())
+        assert objection is not None and "policy.schemes can allow file, http, https, data and nothing else" in (
+            objection.cure
+        )
+        with pytest.raises(ConfigError):
+            load(f"root: /x\npolicy: {{schemes: [{scheme}]}}", "watchrender.yaml", {})
 
 
 def test_schemes_can_be_taken_away_and_added() -> None:

@@ -38,6 +38,8 @@ COPY, ENCODE = "@nexrender/action-copy", "@nexrender/action-encode"
 PRESETS = ("mp4", "ogg", "webm", "mp3", "m4a", "gif")
 ENCODED = frozenset({"mp4", "m4v", "mov", "mkv", "ogg", "ogv", "webm", "mp3", "m4a", "aac", "gif", "avi", "wav"})
 
+#: What policy.schemes can name (`config/model.py`).
+SCHEMES = ("file", "http", "https", "data")
 NO_SETTING = "No setting allows this."
 
 
@@ -47,7 +49,7 @@ class Policy:
 
     actions: tuple[str, ...] = ()  # modules by name
     roots: tuple[str, ...] | None = None  # None: this machine's disks and root's server
-    schemes: tuple[str, ...] = ("file", "http", "https", "data")
+    schemes: tuple[str, ...] = SCHEMES
     hosts: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()  # folders; empty: off
 
@@ -632,11 +634,12 @@ def whole_number(value: object) -> int | None:
 def _scheme_objection(scheme: str, *, path: str, policy: Policy) -> Failure | None:
     if scheme in policy.schemes:
         return None
-    return _denied(
-        path,
-        f"{path}: {scheme}: sources are not allowed here.",
-        f"Use a file on the share, or ask the operator to add {scheme} to policy.schemes.",
+    to_allow = (
+        f"Use a file on the share, or ask the operator to add {scheme} to policy.schemes."
+        if scheme in SCHEMES
+        else f"Use a file on the share: policy.schemes can allow {', '.join(SCHEMES)} and nothing else."
     )
+    return _denied(path, f"{path}: {scheme}: sources are not allowed here.", to_allow)
 
 
 def _provider(scheme: str, path: str, facts: Facts) -> Failure | None:
