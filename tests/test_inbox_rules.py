@@ -393,6 +393,15 @@ def test_other_files_are_left_alone_and_named_once(line: Line) -> None:
     assert line.files("failed") == []
 
 
+def test_of_very_many_other_files_a_thousand_are_named_and_all_are_counted(line: Line) -> None:
+    for number in range(1100):
+        (line.root / "inbox" / f"frame{number:04}.png").touch()
+
+    with serving(line):
+        until(lambda: line.overview().get("ignored_total") == 1100)
+        assert len(line.overview()["ignored"]) == 1000
+
+
 def test_a_lone_project_gets_a_letter_with_what_to_write(line: Line) -> None:
     line.project("lonely", line.root / "inbox")
     letter = line.root / "inbox" / "lonely.aep.WHY.txt"

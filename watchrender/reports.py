@@ -29,6 +29,8 @@ from watchrender.spool.volume import Volume, free_bytes
 
 QUEUE_LIMIT = 500
 RECENT_LIMIT = 20
+#: A folder of frames that somebody dropped here by mistake must not make every look at the service a long one.
+IGNORED_TOLD = 1000
 
 
 class Reports:
@@ -55,7 +57,7 @@ class Reports:
     def service_document(self) -> dict[str, Any]:
         """`status/service.json`, and what GET /api/v1/status says."""
         self._beat += 1
-        intake = self.intake
+        ignored = list(self.intake.ignored.items()) if self.intake is not None else []
         return {
             "schema": "watchrender.service/1",
             "instance": self.instance,
@@ -78,9 +80,8 @@ class Reports:
             "counts": self.counts(),
             "rendering": [job.key for job in self._ledger.begun() if job.state is State.RENDERING],
             "health": self.health(),
-            "ignored": [
-                {"path": path, "why": why} for path, why in sorted(intake.ignored.items() if intake else ())[:1000]
-            ],
+            "ignored": [{"path": path, "why": why} for path, why in sorted(ignored)[:IGNORED_TOLD]],
+            "ignored_total": len(ignored),
         }
 
     def health(self) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class Pulse:
             await asyncio.sleep(_TURN_SECONDS)
             return
         ignored = list(found.get("ignored") or ())
-        found["ignored"], found["ignored_total"] = ignored[:IGNORED_TOLD], len(ignored)
+        found["ignored"] = ignored[:IGNORED_TOLD]
+        found.setdefault("ignored_total", len(ignored))
         self._document, self._looked_at = found, began
         self._hub.publish(SERVICE, self._as_of_now())
 
