@@ -1,9 +1,10 @@
 """`python -m benchmarks.scale`: what a farm of 10, 100, 1 000 workers asks of one watchrender, on virtual time.
 
 The queue is the real one: `ledger.Ledger` on a real disk with its order, its table of states and its journal,
-`core.retry` deciding about each failure, `core.estimate` foretelling the end. Renders, workers, server and the steps of
-the line that wait for a disk are modelled: each takes the seconds given below, which were measured (`benchmarks.farm`)
-or are asked for (`--render`). Nothing sleeps; a day of a farm takes some seconds.
+`core.standing` telling whether one more may be handed over, `core.retry` deciding about each failure, `core.estimate`
+foretelling the end. Renders, workers, server and the steps of the line that wait for a disk are modelled: each takes
+the seconds given below, which were measured (`benchmarks.farm`) or are asked for (`--render`). Nothing sleeps; a day of
+a farm takes some seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from watchrender.core import clock as clocks
-from watchrender.core import estimate, retry
+from watchrender.core import estimate, retry, standing
 from watchrender.core.estimate import Past
 from watchrender.core.failure import Code, fail
 from watchrender.core.job import Job
@@ -167,7 +168,10 @@ class Simulation:
             self.clock.after(0.0, self.hand_over)
 
     def hand_over(self) -> None:
-        if self.handing or max(self.in_flight, len(self.to_finish)) >= self.most:
+        has_room = standing.has_room(
+            most=self.most, handed=self.in_flight, leaving=0, landing=len(self.to_finish), closed=False
+        )
+        if self.handing or not has_room:
             return
         with self.measured():
             job = self.ledger.first(lambda found: self.rest.ready(found.id, self.clock.now))

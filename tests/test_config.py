@@ -382,6 +382,10 @@ engine: nexrender-server
         ("root: /x\nqueue: {folder_priorities: {a: 101}}", "at most 100"),
         ("root: /x\nqueue: {folder_priorities: {'../a': 10}}", "is not a folder name"),
         ("root: /x\nnexrender_server: {url: farm}", "such as http://farm:3050"),
+        ("root: /x\nnexrender_server: {url: 'http://farm:3050?a=b'}", "such as http://farm:3050"),
+        ("root: /x\nnexrender_server: {url: 'http://farm:99999'}", "has no port from 1 to 65535"),
+        ("root: /x\nnexrender_server: {url: 'http://farm:x'}", "has no port from 1 to 65535"),
+        ("root: /x\nnexrender_server: {url: 'http://me:word@farm:0'}", "url: this has no port"),
         ("root: /x\nlimits: {render: 99999999d}", "too long"),
     ],
 )

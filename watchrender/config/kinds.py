@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Discriminator, Tag, WithJsonSchema
 
@@ -219,9 +220,21 @@ def _url(value: Any) -> Any:
 
 def _http_url(value: Any) -> Any:
     text = _filled(value)
-    if isinstance(text, str) and not re.fullmatch(r"https?://[^\s/]+\S*", text):
-        raise ValueError(f"{quoted(text)} is not an address such as http://farm:3050")
-    return text.rstrip("/") if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    shown = quoted(text) if "@" not in text else "this"  # before an @ may stand a password
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", text):
+        raise ValueError(f"{shown} is not an address such as http://farm:3050")
+    if not _has_good_port(text):
+        raise ValueError(f"{shown} has no port from 1 to 65535; write it as in http://farm:3050")
+    return text.rstrip("/")
+
+
+def _has_good_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # no number, too large, or an address in brackets that are not closed
+        return False
 
 
 def _secret(value: Any) -> Any:
