@@ -139,6 +139,33 @@ def test_init_makes_folders_there_and_settings_here_and_may_be_called_again(tmp_
     assert init(tmp_path, "check").returncode == 0
 
 
+def test_faults_name_the_file_as_whoever_asks_would_write_it(tmp_path: Path) -> None:
+    (tmp_path / "watchrender.yaml").write_text("root: renders\nlimits:\n  stall: 10 mins\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "my.yaml").write_text("root: /x\nprot: 1\n")
+    mine = tmp_path / "other" / "my.yaml"
+
+    found = init(tmp_path, "check")
+    relative = init(tmp_path, "check", "-c", "other/my.yaml")
+    full = init(tmp_path, "-c", str(mine), "check")
+    above = init(tmp_path / "other", "check", "-c", "../watchrender.yaml")
+
+    assert found.returncode == 2
+    assert found.stderr == 'watchrender.yaml:3:10: limits.stall: "10 mins" is not a duration (write 10m)\n'
+    assert relative.stderr.startswith("other/my.yaml:2:1: prot: ")
+    assert full.stderr.startswith(f"{mine}:2:1: prot: ")
+    assert "watchrender.yaml:3:10: limits.stall" in above.stderr
+
+
+def test_check_says_that_the_root_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "watchrender.yaml").write_text("root: renders\n")
+
+    done = init(tmp_path, "check")
+
+    assert done.returncode == 0
+    assert f"warning: root: {tmp_path / 'renders'} is not there" in done.stdout
+
+
 def test_init_does_not_leave_settings_for_another_folder_behind_as_if_they_were_its_own(tmp_path: Path) -> None:
     assert init(tmp_path, "init", "one").returncode == 0
     before = (tmp_path / "watchrender.yaml").read_bytes()

@@ -455,6 +455,20 @@ def test_limits_that_can_never_act_are_cautions() -> None:
     assert configs.cautions(good("retry: {first_wait: 10m}")) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("limits: {startup: 15m}", "limits.startup"),
+        ("watch: {assets_deadline: 5s, settle: 10s}", "watch.assets_deadline"),
+        ("watch: {assets_deadline: 1s}", "watch.assets_deadline"),
+    ],
+)
+def test_a_limit_that_comes_too_late_to_say_what_it_is_for_is_a_caution(text: str, name: str) -> None:
+    (found,) = configs.cautions(good(text))
+
+    assert found.startswith(f"watchrender.yaml:2: {name}: ")
+
+
 # ------------------------------------------------------------------ the environment
 
 

@@ -72,6 +72,8 @@ def test_metrics_count_what_happened(samples: dict[str, list[dict[str, str]]]) -
     assert value(samples, "watchrender_attempts_total", result="failed") == 1
     assert value(samples, "watchrender_failures_total", code="RENDER_CRASHED") == 1
     assert value(samples, "watchrender_failures_total", code="JOB_INVALID") == 1
+    # Its zero is there before the first of a kind: `increase` would not see that one else.
+    assert {"TEMPLATE_MISSING", "RENDER_STALLED"} <= {found["code"] for found in samples["watchrender_failures_total"]}
     assert value(samples, "watchrender_render_seconds_count", result="completed") == 1
     assert value(samples, "watchrender_wait_seconds_count") >= 2
     assert value(samples, "watchrender_waiting", code="DISK_FULL") == 1

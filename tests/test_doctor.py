@@ -359,9 +359,13 @@ def test_a_file_with_a_secret_that_others_may_read_is_told(line: Line) -> None:
     file.chmod(0o644)
     open_to_all = [finding.level for finding in doctor.token(case(line, file))]
     file.chmod(0o600)
+    its_owner_s = [finding.level for finding in doctor.token(case(line, file))]
+    line.change(nexrender_server={"url": "http://farm:3050"}, server={"enabled": False})
+    file.write_text(yaml.safe_dump(line.settings), encoding="utf-8")
+    file.chmod(0o644)
+    no_secret = [finding.level for finding in doctor.token(case(line, file))]
 
-    assert open_to_all == [Level.OK, Level.WARN]
-    assert [finding.level for finding in doctor.token(case(line, file))] == [Level.OK]
+    assert (open_to_all, its_owner_s, no_secret) == ([Level.OK, Level.WARN], [Level.OK], [Level.OK])
 
 
 def test_a_notification_target_that_cannot_work_fails(line: Line) -> None:

@@ -76,5 +76,17 @@ def test_it_is_valid_for_editors_that_know_the_schema() -> None:
     assert not validator.is_valid(document | {"prot": 1})
 
 
+def test_it_is_valid_for_programs_that_read_off_as_false_and_they_may_write_it_so() -> None:
+    validator = jsonschema_rs.validator_for(configs.schema())
+    document = yaml.safe_load(example_text())
+    assert document["policy"]["scripts"] is False
+
+    written = load(yaml.safe_dump(document), "x.yaml", {})
+
+    assert [error.message for error in validator.iter_errors(document)] == []
+    assert (written.policy.scripts, written.queue.supersede) == ("off", "off")
+    assert not validator.is_valid(document | {"shutdown": False})
+
+
 def test_no_line_is_too_long_to_read() -> None:
     assert max(len(line) for line in example_text().splitlines()) <= 120

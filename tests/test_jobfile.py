@@ -711,6 +711,8 @@ def test_the_schemas_can_be_written_and_say_what_the_check_says() -> None:
     assert jobs.is_valid(JOB)
     assert jobs.is_valid(yamltext.parse(SHORT.replace("24.10", "'24.10'").replace("2026", "Main")).value)
     assert jobs.is_valid(json.loads(with_assets({"type": "data", "layerName": "x", "property": "y", "value": None})))
+    assert jobs.is_valid({"template": "a.aep", "composition": "Main", "frames": "0 - 99"})
+    assert not jobs.is_valid({"template": "a.aep", "composition": "Main", "frames": "9-1x"})
     assert not jobs.is_valid({})
     assert not jobs.is_valid(json.loads(with_assets({"type": "image", "src": "x"})))
     assert not jobs.is_valid(JOB | {"watchrender": {"prority": 1}})

@@ -120,6 +120,20 @@ def test_one_endless_message_is_cut(tmp_path: Path) -> None:
     assert "(1000000 characters)" in service_log(tmp_path)
 
 
+def test_what_other_packages_say_of_their_own_insides_does_not_drown_ours() -> None:
+    found = {}
+    for level in ("DEBUG", "TRACE"):
+        terminal = io.StringIO()
+        logs.setup(terminal=terminal, level=level)
+        logging.getLogger("watchdog.observers.inotify_buffer").debug("in-event")
+        logging.getLogger("watchdog").warning("gone")
+        logging.getLogger("uvicorn.error").debug("theirs")
+        found[level] = terminal.getvalue()
+
+    assert "in-event" not in found["DEBUG"] and "in-event" in found["TRACE"]
+    assert all("gone" in said and "theirs" in said for said in found.values())
+
+
 def test_what_is_below_the_level_is_not_said() -> None:
     terminal = io.StringIO()
     logs.setup(terminal=terminal, level="WARNING")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _LONGEST = 8000  # characters of one message; nexrender can print a whole job in one line
+_TRACE = 5  # loguru's; the standard library has no such level
 _SHORTEST_SECRET = 4  # masking shorter ones would eat ordinary words
 _NAME = re.compile(r"watchrender_\d{4}-\d\d-\d\d(?:\.\d+)?\.log")
 
@@ -43,6 +44,8 @@ _PATTERNS = tuple(
         (r"\bwhsec_[\w+/=-]+", "whsec_***"),
     )
 )
+#: What these say below a warning is of their own insides: a line for each look into a folder, each part of a request.
+_TALKATIVE = ("watchdog", "httpcore2")
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {9: " ", 10: "\\n", 13: "\\r"}
 _COLOURS = {"TRACE": "2", "DEBUG": "2", "SUCCESS": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
@@ -70,9 +73,9 @@ def setup(
         logger.add(_Files(folder, rotation, line), level=level, format="{message}", diagnose=False)
     if jobs is not None:
         logger.add(jobs.take, level=level, format="{message}", diagnose=False)
-    logging.basicConfig(
-        handlers=[_FromStdlib()], level=logging.getLevelName(level if level != "TRACE" else 5), force=True
-    )
+    logging.basicConfig(handlers=[_FromStdlib()], level=_TRACE if level == "TRACE" else level, force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "TRACE" else logging.WARNING)
 
 
 def close() -> None:

@@ -69,6 +69,15 @@ def config_path(context: typer.Context, config: Path | None) -> Path | None:
     return find_config(config or given.config, os.environ, Path.cwd())
 
 
+def as_given(context: typer.Context, config: Path | None, path: Path) -> str:
+    """The configuration's file as whoever asks would write it: `watchrender.yaml` in the folder they are in."""
+    given: Given = context.obj or Given()
+    named = config or given.config or os.environ.get("WATCHRENDER_CONFIG", "").strip()
+    if named and Path(named).expanduser().is_absolute():
+        return str(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def config_to_write(context: typer.Context, config: Path | None) -> Path:
     """Where a first configuration goes: as named, else beside whoever asks, where every command looks."""
     from watchrender.config import FILE_NAME
@@ -98,12 +107,12 @@ def load_config(context: typer.Context, config: Path | None, *, as_json: bool = 
         )
     text = ""
     faults: list[Any] = []
-    source = "environment" if path is None else str(path)
+    source = "environment" if path is None else as_given(context, config, path)
     if path is not None:
         try:
             text, faults = decode(path.read_bytes(), source)
         except OSError as error:
-            leave(Exit.FIX, f"{path}: cannot be read: {error.strerror or error}")
+            leave(Exit.FIX, f"{source}: cannot be read: {error.strerror or error}")
     if not faults:
         try:
             return load(text, source, os.environ)

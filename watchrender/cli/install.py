@@ -13,6 +13,7 @@ from watchrender.cli.common import (
     ConfigOption,
     Exit,
     JsonOption,
+    as_given,
     config_path,
     is_terminal,
     leave,
@@ -63,7 +64,7 @@ def _config_or_faults(context: typer.Context, config: Path | None) -> tuple[Conf
     if path is None and not os.environ.get("WATCHRENDER_ROOT"):
         cure = "Give one with -c FILE, or make one with `watchrender init DIR`."
         return None, [bad("config", "no configuration found, so the machine alone was looked at", cure)], None
-    text, source = "", "environment" if path is None else str(path)
+    text, source = "", "environment" if path is None else as_given(context, config, path)
     try:
         if path is not None:
             text, faults = decode(path.read_bytes(), source)
@@ -71,7 +72,7 @@ def _config_or_faults(context: typer.Context, config: Path | None) -> tuple[Conf
                 return None, faulty(faults), path
         return load(text, source, os.environ), [], path
     except OSError as error:
-        words = f"{path}: cannot be read: {error.strerror or error}"
+        words = f"{source}: cannot be read: {error.strerror or error}"
         return None, [bad("config", words, "Look whether that is its name, and whether this user may read it.")], path
     except ConfigError as error:
         return None, faulty(error.faults), path

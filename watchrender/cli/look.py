@@ -13,6 +13,7 @@ from watchrender.cli.common import (
     Exit,
     JsonOption,
     UnusedConfigOption,
+    as_given,
     config_path,
     leave,
     load_config,
@@ -42,6 +43,8 @@ def check(
 
     rows = settings_table(loaded)
     warnings = [str(caution) for caution in cautions(loaded)]
+    if not loaded.root.is_dir():
+        warnings.append(f"root: {loaded.root} is not there; make it, or mount the share (`watchrender run` never does)")
     if as_json:
         print_json(
             {
@@ -52,7 +55,8 @@ def check(
             }
         )
         return
-    typer.echo(f"{config_path(context, config) or 'environment'}: good")
+    path = config_path(context, config)
+    typer.echo(f"{as_given(context, config, path) if path else 'environment'}: good")
     for row in rows:
         typer.echo(f"  {row.key} = {row.value}{f'   ({row.where})' if row.where else ''}")
     for warning in warnings:

@@ -45,11 +45,25 @@ def cautions(config: Config) -> list[str]:
         ("limits.finish_grace", limits.finish_grace, "limits.render", limits.render),
         ("retry.first_wait", retry.first_wait, "retry.max_wait", retry.max_wait),
     )
-    return [
+    found = [
         f"{_where(config, name)}{name}: has no effect, because {other} is not longer"
         for name, seconds, other, most in pairs
         if seconds >= most and not (name == "retry.first_wait" and seconds == most)
     ]
+    return [*found, *_overtaken(config)]
+
+
+def _overtaken(config: Config) -> Iterator[str]:
+    """Where the one limit comes before the other could say what it is for."""
+    limits, watch = config.limits, config.watch
+    if limits.stall <= limits.startup < limits.render:
+        name = "limits.startup"
+        yield f"{_where(config, name)}{name}: limits.stall ends a start that hangs before, because it is not longer"
+    settle = watch.settle if isinstance(watch.settle, float | int) else 2.0
+    if watch.assets_deadline <= settle:
+        name = "watch.assets_deadline"
+        words = "fresh footage is refused before it can count as complete, because watch.settle is not shorter"
+        yield f"{_where(config, name)}{name}: {words}"
 
 
 def is_loopback(host: str) -> bool:

@@ -190,7 +190,13 @@ def _command(value: Any) -> Any:
     return _not_empty(value)
 
 
+def _off(value: Any) -> Any:
+    """Programs that write YAML 1.1 or JSON (Ansible, say) take `off` for a truth value, and write false."""
+    return "off" if str(value).lower() in ("false", "no") else value
+
+
 def _scripts(value: Any) -> Any:
+    value = _off(value)
     if isinstance(value, str) and value != "off":
         raise ValueError(f"{quoted(value)} is not allowed here; write off, or a list of folders")
     return str(value) if isinstance(value, str) else value
@@ -307,6 +313,7 @@ Url = Annotated[str, BeforeValidator(_url)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 Secret = Annotated[str, BeforeValidator(_secret)]
 Exact = BeforeValidator(_text)  # before a Literal
+Off = BeforeValidator(_off)  # before a Literal that has `off`
 NotEmpty = BeforeValidator(_not_empty)
 Level = Annotated[Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)]
 SubFolders = BeforeValidator(_sub_folders)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from watchrender.config import kinds
-from watchrender.config.kinds import Exact, NotEmpty
+from watchrender.config.kinds import Exact, NotEmpty, Off
 
 VERSION = 1
 
@@ -73,7 +73,7 @@ class Queue(Section):
     folder_priorities: Annotated[dict[str, Annotated[kinds.Whole, Field(ge=0, le=100)]], kinds.SubFolders] = _key(
         {}, "For each sub-folder of the inbox, such as {clientA: 70}."
     )
-    supersede: Annotated[Literal["off", "same-job", "same-project"], Exact] = _key(
+    supersede: Annotated[Literal["off", "same-job", "same-project"], Exact, Off] = _key(
         "off", "A newer drop replaces an older one: off, same-job (by name) or same-project."
     )
 
@@ -139,7 +139,7 @@ class Verify(Section):
 
     min_bytes: kinds.BytesOrCount = _key(1000, "A smaller output is no film.", ge=0)
     frames: kinds.Flag = _key(True, "All frames that After Effects announced must have been rendered.")
-    probe: Annotated[Literal["auto", "off"], Exact] = _key(
+    probe: Annotated[Literal["auto", "off"], Exact, Off] = _key(
         "auto", "Decode the last frame, where the extra `media` is installed."
     )
     missing_footage: Annotated[Literal["fail", "warn"], Exact] = _key(
@@ -155,7 +155,7 @@ class Delivery(Section):
         "version", "Where `output:` names a file that is there: make a version, replace it, or fail."
     )
     checksum: kinds.Flag = _key(True, "Write each film's SHA-256 into its status.")
-    previews: Annotated[Literal["auto", "off"], Exact] = _key(
+    previews: Annotated[Literal["auto", "off"], Exact, Off] = _key(
         "auto", "A thumbnail and a contact sheet, where the extra `media` is installed."
     )
 

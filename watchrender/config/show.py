@@ -26,8 +26,21 @@ class Row(NamedTuple):
 
 def schema() -> dict[str, Any]:
     """JSON schema of a configuration file, for editors."""
-    found = Config.model_json_schema(by_alias=True, mode="validation")
+    found = _off_as_false(Config.model_json_schema(by_alias=True, mode="validation"))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "watchrender.yaml"}
+
+
+def _off_as_false(found: Any) -> Any:
+    """Where `off` may stand: for readers of YAML 1.1 it is false, and we take it so as well."""
+    if isinstance(found, list):
+        return [_off_as_false(one) for one in found]
+    if not isinstance(found, dict):
+        return found
+    words = found.get("enum") or ([found["const"]] if "const" in found else [])
+    if "off" in words:
+        rest = {name: value for name, value in found.items() if name not in ("enum", "const", "type")}
+        return {**rest, "enum": [*words, False]}
+    return {name: _off_as_false(value) for name, value in found.items()}
 
 
 def settings_table(config: Config) -> list[Row]:

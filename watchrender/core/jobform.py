@@ -511,6 +511,7 @@ def _short_schema() -> dict[str, Any]:
         properties[key] = {"description": meaning, "type": ["string", "integer"]}
     properties |= {"assets": {"$ref": "#/$defs/assets"}, OWN_KEY: {"$ref": "#/$defs/settings"}}
     properties["template"]["type"] = "string"
+    properties["frames"]["pattern"] = f"^{_RANGE.pattern}$"
     return {
         "type": "object",
         "required": ["template", "composition"],

@@ -122,10 +122,12 @@ def _of_the_case(case: Case) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
 
 def settings(case: Case) -> Iterator[Line]:
     """Settings that cannot act, or that will act otherwise than somebody hopes."""
-    found = [*cautions(case.config), *_hasty(case)]
-    for words in found:
+    contrary, hasty = cautions(case.config), list(_hasty(case))
+    for words in contrary:
         yield warn("settings", words, "Change one of the two; `watchrender check` shows what is in force.")
-    if not found:
+    for words in hasty:
+        yield warn("settings", words, "Write a longer time, or leave it out for the default.")
+    if not contrary and not hasty:
         yield ok("settings", f"{case.source or 'the environment'}: no two contradict each other")
 
 
@@ -164,11 +166,15 @@ def _told_to_all(case: Case) -> Iterator[Line]:
     if case.source is None or os.name == "nt" or not case.source.is_file():
         return
     given = case.config.given
-    secret = [name for name in given if name.rsplit(".", 1)[-1] in ("token", "secret", "url") and name != "root"]
-    named = [name for name in secret if given[name].where.startswith(str(case.source))]
+    secret = [name for name in given if name.endswith((".token", ".secret")) or _is_address_of_notify(name)]
+    named = [name for name in secret if given[name].where not in os.environ]
     if named and case.source.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         cure = f"chmod 600 {case.source}, or keep secrets in the environment."
         yield warn("token", f"{case.source} holds {', '.join(named)}, and other users may read it", cure)
+
+
+def _is_address_of_notify(name: str) -> bool:
+    return name.startswith("notify.") and name.endswith(".url")
 
 
 def notify(case: Case) -> Iterator[Line]:

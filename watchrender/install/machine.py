@@ -22,7 +22,8 @@ from watchrender.render import node as nodes
 from watchrender.render.aftereffects import find_aerender, patch_failure
 from watchrender.render.nexrender import Nexrender
 
-_RUN_SECONDS = 60.0
+#: Two programs are asked within the minute that the doctor gives to one finding.
+_RUN_SECONDS = 25.0
 LICENCE = "ae_render_only_node.txt"
 
 

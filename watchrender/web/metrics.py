@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from watchrender import __version__
 from watchrender.core import clock
-from watchrender.core.failure import Code
+from watchrender.core.failure import CATALOGUE, Code, Kind
 from watchrender.core.states import State
 from watchrender.ledger.ledger import Change
 
@@ -60,9 +60,13 @@ class Counted:
             buckets=_WAIT_SECONDS,
             registry=self.registry,
         )
-        for result in ("completed", "failed"):
-            self.attempts.labels(result)  # a rate needs the zero
-        self.finished.labels("completed", "")
+        for result in ("completed", "failed"):  # a rate needs the zero, for the first of its kind too
+            self.attempts.labels(result)
+        for state in ("completed", "cancelled"):
+            self.finished.labels(state, "")
+        for code in (code for code, entry in CATALOGUE.items() if entry.kind is not Kind.ENVIRONMENT):
+            self.finished.labels("failed", str(code))
+            self.failures.labels(str(code))
 
     def heard(self, change: Change) -> None:
         job, before = change.job, change.before
