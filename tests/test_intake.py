@@ -556,6 +556,61 @@ def test_a_file_that_becomes_a_folder_is_a_new_thing(hand: Hand) -> None:
     assert "thing" not in hand.intake.ignored
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes as POSIX has them")
+@pytest.mark.parametrize("state", [State.PENDING, State.QUEUED])
+@pytest.mark.parametrize("new", ["link", "pipe", "bundle", "folder"])
+def test_a_job_whose_file_became_something_else_is_withdrawn(hand: Hand, new: str, state: State) -> None:
+    path = hand.drop("spot.json", None if state is State.QUEUED else b"{")
+    hand.turn()
+    job = hand.job("spot")
+    assert job.state is state
+    path.unlink()
+    if new == "link":
+        path.symlink_to(hand.drop("other.json"))
+    elif new == "pipe":
+        os.mkfifo(path)
+    else:
+        hand.drop(f"spot.json/{'job.json' if new == 'bundle' else 'one.json'}")
+    hand.pass_time(10)
+
+    assert hand.ledger.get(job.id).state is State.CANCELLED
+    assert hand.whys("spot")[-1] == "withdrawn: spot.json is something else now"
+    if new in ("link", "pipe"):
+        assert hand.intake.ignored["spot.json"] == letters.NOT_PLAIN
+    else:
+        assert ("spot.json" if new == "bundle" else "spot.json/one") in hand.queue()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_bundle_that_became_something_else_is_withdrawn(hand: Hand, is_link: bool) -> None:
+    hand.drop("spot/job.json")
+    hand.pass_time(6)
+    job = hand.job("spot")
+    (hand.inbox / "spot").rename(hand.home / "elsewhere")
+    if is_link:
+        (hand.inbox / "spot").symlink_to(hand.home / "elsewhere")
+    else:
+        hand.drop("spot", b"not a job")
+    hand.pass_time(10)
+
+    assert hand.ledger.get(job.id).state is State.CANCELLED
+    assert "spot" in hand.intake.ignored
+
+
+def test_a_file_that_is_itself_again_soon_is_not_withdrawn(hand: Hand) -> None:
+    path = hand.drop("spot.json")
+    hand.turn()
+    job = hand.job("spot")
+    path.rename(hand.home / "kept.json")
+    path.mkdir()
+    hand.turn()
+    path.rmdir()
+    (hand.home / "kept.json").rename(path)
+    hand.pass_time(10)
+
+    assert (hand.job("spot").id, hand.job("spot").state) == (job.id, State.QUEUED)
+
+
 def test_a_bundle_with_two_jobs_is_refused(hand: Hand) -> None:
     hand.drop("show/job.json")
     hand.drop("show/job.yaml", "template: spot.aep\n")

@@ -87,12 +87,22 @@ class Settling:
         if not found.regular and entry.role is not Role.JOB:
             self._watch.ignore(entry, letters.NOT_PLAIN)
             return False
+        if entry.role is Role.JOB and not entry.is_still(found):
+            self._replaced(entry, now)
+            return False
         if entry.is_dir and entry.role is Role.JOB:
             found = self._look_at_bundle(entry, found)
         if entry.saw(found, now):
             entry.due = min(entry.due, now)
             self._changed(entry, now)
         return True
+
+    def _replaced(self, entry: Entry, now: float) -> None:
+        """A link, a pipe or the like lies where a job's file lay: the file is gone."""
+        job = self._ledger.get(entry.job_id or "")
+        waits = job is not None and not (job.over or job.begun or job.state is State.RENDERING)
+        if waits and entry.gone_at is None:
+            self._watch.gone(entry, now)
 
     def _look_at_bundle(self, entry: Entry, found: Look) -> Look:
         """A bundle looks like its job file, with the folder's own inode: that is what a save changes."""

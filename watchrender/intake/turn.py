@@ -285,7 +285,7 @@ class Intake:
             known, folders = self._inbox.subs.get(sub, {}), listing.folders[sub]
             if folders != self._inbox.folders.get(sub, set()):
                 for name in [name for name in known if name in names and known[name].is_dir != (name in folders)]:
-                    self._forget(known[name])
+                    self._is_another(known[name], now)
                 known = self._inbox.subs.get(sub, {})
             if known.keys() == names:
                 continue
@@ -298,9 +298,10 @@ class Intake:
             for entry in list(self._inbox.subs[sub].values()):
                 self._missed(entry, now)
         for entry in [entry for entry in self._inbox.gone if entry.name in listing.subs.get(entry.sub, ())]:
-            entry.gone_at = None
-            self._inbox.gone.pop(entry, None)
-            self._watch.again(entry, now)
+            if self._inbox.get(entry.sub, entry.name) is entry and entry.is_still(self._watch.look(entry)):
+                entry.gone_at = None
+                self._inbox.gone.pop(entry, None)
+                self._watch.again(entry, now)
         self._subs_gone(listing)
         for sub in listing.refused:
             self.ignored[sub] = letters.UNREADABLE_FOLDER
@@ -313,6 +314,16 @@ class Intake:
             if sub not in listing.refused:
                 del self.ignored[sub]
 
+    def _is_another(self, entry: Entry, now: float) -> None:
+        """A folder lies where a file lay, or the other way round: what lay there is gone."""
+        job = self._ledger.get(entry.job_id or "") if entry.role is Role.JOB else None
+        if job is None or job.begun or job.over or job.state is State.RENDERING:
+            self._forget(entry)
+            return
+        self._watch.trees.pop(entry, None)
+        self._inbox.set_aside(entry)
+        self._watch.gone(entry, now)
+
     def _missed(self, entry: Entry, now: float, *, renamed: bool = False) -> None:
         """A name that the listing does not have. `renamed`: it has one that differs by case only."""
         self.ignored.pop(entry.place, None)
@@ -322,9 +333,7 @@ class Intake:
                 # Over or rendering: its files are on their way out of the inbox.
                 is_ours = job.over or job.state is State.RENDERING
                 if not is_ours and entry.gone_at is None and (renamed or self._watch.look(entry) is None):
-                    entry.gone_at = now
-                    self._inbox.gone[entry] = None
-                    self._watch.soon(now + self._pace.settle + 0.01)
+                    self._watch.gone(entry, now)
                 return
         self._forget(entry)
 
@@ -378,7 +387,8 @@ class Intake:
             if now - entry.gone_at < self._pace.settle:
                 self._watch.soon(entry.gone_at + self._pace.settle + 0.01)
                 continue
-            if self._watch.look(entry) is not None:
+            found = self._watch.look(entry)
+            if entry.is_still(found) and self._inbox.get(entry.sub, entry.name) is entry:
                 entry.gone_at = None
                 self._inbox.gone.pop(entry, None)
                 self._watch.again(entry, now)
@@ -390,7 +400,7 @@ class Intake:
             self._ledger.apply(
                 job.id,
                 Event.CANCEL,
-                f"withdrawn: {entry.name} was taken out of the inbox",
+                f"withdrawn: {entry.name} {'was taken out of the inbox' if found is None else 'is something else now'}",
                 finished_at=self._ledger.stamp(),
                 folder="",
                 waiting_for=(),

@@ -122,6 +122,12 @@ class Watch:
         self.inbox.restless[entry] = None
         self.soon(at)
 
+    def gone(self, entry: Entry, now: float) -> None:
+        """It was not there, by a direct look: if it is not there later either, its owner took it back."""
+        entry.gone_at = now
+        self.inbox.gone[entry] = None
+        self.soon(now + self.pace.settle + 0.01)
+
     def rest(self, entry: Entry) -> None:
         self.inbox.restless.pop(entry, None)
 

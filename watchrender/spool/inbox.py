@@ -65,6 +65,10 @@ class Entry:
     def unchanged_for(self, now: float) -> float:
         return now - self.changed_at
 
+    def is_still(self, found: Look | None) -> bool:
+        """Is what a look found of the same nature: a plain file, or a folder?"""
+        return found is not None and found.regular and found.is_dir == self.is_dir
+
 
 @dataclass(kw_only=True)
 class Inbox:
@@ -114,6 +118,14 @@ class Inbox:
             members.pop(entry, None)
         self._uncall(entry)
         self.changed = True
+
+    def set_aside(self, entry: Entry) -> None:
+        """Its name is another thing's now; it stays the file of its job, one that is not there."""
+        names = self.subs.get(entry.sub, {})
+        if names.get(entry.name) is entry:
+            del names[entry.name]
+            self.folders.get(entry.sub, set()).discard(entry.name)
+        self.restless.pop(entry, None)
 
     def forget_job(self, job_id: str) -> None:
         """The job has left the inbox (claimed, closed)."""
