@@ -86,6 +86,29 @@ def test_the_queue_waits_before_the_disk_is_full_and_the_folder_says_so(real: Wa
         assert real.end() == 0
 
 
+def test_a_films_place_that_fills_up_while_it_renders_is_waited_for(real: Watched) -> None:
+    """Where done/ is another disk, nobody sees half a folder there, and the film is not rendered again."""
+    with small_disk(real.home / "films", 24) as disk:
+        real.settings["folders"] = {"done": str(disk)}
+        real.drop("spot.json", real.project("slow", behaviour=SLOW))
+        real.up()
+        real.rendering("spot")
+
+        with filled(disk):
+            until(lambda: real.status("spot")["progress"]["stage"] == "delivering", 60)
+            until(lambda: real.waits_for() == ["DISK_FULL"], 60)
+            seen = [path.name for path in disk.iterdir() if not path.name.startswith(".")]
+            still = real.status("spot")
+        done = real.wait("spot", "completed")
+
+        assert seen == ["ballast"]
+        assert (still["state"], still["attempts"]) == ("rendering", [])
+        assert len(done["attempts"]) == 1
+        assert (disk / "spot" / done["outputs"][0]["path"]).stat().st_size == done["outputs"][0]["bytes"]
+        assert [path.name for path in disk.iterdir()] == ["spot"]
+        assert real.end() == 0
+
+
 def test_a_start_on_a_full_disk_waits_for_room(real: Watched) -> None:
     with small_disk(real.home / "state", 24) as disk:
         real.drop("p90_running.json", real.project("slow", behaviour=SLOW))

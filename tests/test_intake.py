@@ -806,6 +806,39 @@ def test_a_sidecar_saved_again_just_after_the_start_takes_the_place_of_the_old_o
     assert not hand.lies("inbox/spot.yaml")
 
 
+def test_two_files_that_change_names_with_one_another_are_both_rendered_as_they_say(hand: Hand) -> None:
+    hand.drop("a.json", hand.document("First"))
+    hand.drop("b.json", hand.document("Second"))
+    hand.pass_time(2)
+    (hand.inbox / "a.json").rename(hand.inbox / ".between")
+    (hand.inbox / "b.json").rename(hand.inbox / "a.json")
+    (hand.inbox / ".between").rename(hand.inbox / "b.json")
+    hand.pass_time(6)
+
+    assert hand.keys() == ["a", "b"]
+    assert [(hand.job(key).state, hand.job(key).composition) for key in ("a", "b")] == [
+        (State.QUEUED, "Second"),
+        (State.QUEUED, "First"),
+    ]
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_job_that_moves_to_another_sub_folder_is_withdrawn_here_and_queued_there(hand: Hand, what: str) -> None:
+    hand.drop("clientA/spot.json")
+    hand.pass_time(6)
+    assert hand.keys() == ["clientA/spot"]
+    if what == "file":
+        (hand.inbox / "clientB").mkdir()
+        (hand.inbox / "clientA/spot.json").rename(hand.inbox / "clientB/spot.json")
+    else:
+        (hand.inbox / "clientA").rename(hand.inbox / "clientB")
+    hand.pass_time(8)
+
+    assert hand.keys() == ["clientB/spot"]
+    assert hand.job("clientA/spot").state is State.CANCELLED
+    assert not hand.lies("cancelled/clientA/spot")
+
+
 def test_a_sidecar_read_before_the_start_did_not_come_after_it(hand: Hand) -> None:
     """The worker records the start first and moves the files then: a look between the two sees the settings still."""
     hand.sidecar("spot.yaml", priority=60)

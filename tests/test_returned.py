@@ -71,6 +71,31 @@ def test_the_rest_of_it_lies_in_before_in_the_new_folder(hand: Hand) -> None:
     assert not list(hand.inbox.iterdir())
 
 
+def test_a_folder_that_comes_back_twice_keeps_all_that_lay_in_it(hand: Hand) -> None:
+    _failed(hand)
+    (hand.root / "failed/spot/notes.txt").write_text("whose idea was this?", encoding="utf-8")
+    (hand.root / "failed/spot").rename(hand.inbox / "again")
+    hand.pass_time(6)
+    second = hand.start("spot")
+    hand.fail("spot")
+    (hand.root / "failed/spot").rename(hand.inbox / "and again")
+    hand.pass_time(6)
+    third = hand.start("spot")
+
+    assert third.retry_of == second.id
+    before = hand.root / "active/spot/before"
+    assert sorted(path.relative_to(before).as_posix() for path in before.rglob("*")) == [
+        "WHY.txt",
+        "before",
+        "before/WHY.txt",
+        "before/notes.txt",
+        "before/spot.log",
+        "before/spot.status.json",
+        "spot.log",
+        "spot.status.json",
+    ]
+
+
 def test_it_goes_back_to_the_sub_folder_it_came_from(hand: Hand) -> None:
     old = _failed(hand, "clientA/spot.json", "clientA/spot")
     (hand.root / "failed/clientA/spot").rename(hand.inbox / "somewhere")
