@@ -365,6 +365,22 @@ def test_old_logs_of_the_service_go_and_other_files_stay(make: Any) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["mine.log", "watchrender_2026-01-02.log"]
 
 
+def test_what_launchd_writes_does_not_grow_for_months(make: Any) -> None:
+    house = make(log={"rotation": "1KiB"})
+    log = house.home / "state" / "launchd.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab", buffering=0) as held:  # as launchd holds it
+        held.write(b"short\n")
+        house.round()
+        kept = log.read_bytes()
+        held.write(b"x" * 2000)
+        house.round()
+        held.write(b"on it goes\n")
+
+    assert kept == b"short\n"
+    assert log.read_bytes() == b"on it goes\n"
+
+
 def test_logs_of_jobs_that_no_record_knows_go_and_those_of_waiting_jobs_stay(make: Any) -> None:
     house = make()
     jobs = house.home / "state" / "logs" / "jobs"

@@ -28,6 +28,8 @@ from loguru import logger
 if TYPE_CHECKING:
     from loguru import Message, Record
 
+#: In state_dir: what launchd writes of the service's two outputs. It never begins a new file.
+LAUNCHD = "launchd.log"
 _LONGEST = 8000  # characters of one message; nexrender can print a whole job in one line
 _TRACE = 5  # loguru's; the standard library has no such level
 _SHORTEST_SECRET = 4  # masking shorter ones would eat ordinary words
@@ -128,6 +130,15 @@ def service_logs(folder: Path, *, older_than: float, now: float) -> list[Path]:
             if now - written > older_than:
                 found.append((written, Path(entry.path)))
     return [path for _, path in sorted(found)]
+
+
+def empty_when_grown(path: Path, most: int) -> None:
+    """Begin a log anew that another program holds open: it appends, so it goes on at the beginning."""
+    try:
+        if path.stat().st_size > most:
+            os.truncate(path, 0)
+    except OSError:
+        pass  # not there, or not ours
 
 
 class JobLogs:

@@ -119,6 +119,7 @@ class Retention:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terms = config.retention
+        self._rotation = config.log.rotation
         self._need = config.limits.min_free_disk
         self._folders = folders
         self._ledger = ledger
@@ -288,6 +289,7 @@ class Retention:
 
     def _old_logs(self) -> None:
         now = time.time()
+        logs.empty_when_grown(self._logs.parent / logs.LAUNCHD, self._rotation)
         for path in logs.service_logs(self._logs, older_than=self._terms.logs, now=now):
             disk.remove(path)
         for entry in os.scandir(self._logs / "jobs") if (self._logs / "jobs").is_dir() else ():

@@ -13,6 +13,7 @@ from typing import Any
 
 from watchrender.install.plan import Plan, Standing
 from watchrender.install.run import ask
+from watchrender.logs import LAUNCHD
 
 #: launchd sends SIGKILL after so many seconds at the latest; a day stands for "however long it takes".
 _LONGEST_STOP = 86_400
@@ -34,7 +35,7 @@ class Launchd:
         return self._home / "Library" / "LaunchAgents" / f"{self.label(plan_name)}.plist"
 
     def text(self, plan: Plan) -> bytes:
-        said = str(plan.state_dir / "launchd.log")
+        said = str(plan.state_dir / LAUNCHD)
         agent: dict[str, Any] = {
             "Label": self.label(plan.name),
             "ProgramArguments": list(plan.command),
