@@ -7,6 +7,7 @@ from pathlib import Path
 
 import references
 import samples
+import sheet
 
 from watchrender import config
 from watchrender.core import states
@@ -33,6 +34,7 @@ def generated() -> dict[Path, str]:
         HERE / "reference-status.md": references.statuses(),
         HERE / "api.md": references.api(),
         HERE / "troubleshooting.md": references.troubleshooting(),
+        HERE / "artists.html": sheet.sheet((HERE / "artists.md").read_text(encoding="utf-8")),
     }
 
 

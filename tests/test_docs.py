@@ -4,7 +4,9 @@ settings that are named exist, and examples are read without a fault."""
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -26,6 +28,8 @@ from watchrender.web import metrics, openapi
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "deploy" / "README.md"])
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIDES = ("top", "right", "bottom", "left")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -190,5 +194,18 @@ def test_examples_in_yaml_are_read_without_a_fault(name: str) -> None:
             load(("" if "root" in document else "root: /mnt/renders\n") + block, "watchrender.yaml", {})
 
 
-def test_the_page_for_artists_fits_on_one_sheet() -> None:
-    assert len(text_of("docs/artists.md").splitlines()) <= 60
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_page_for_artists_is_printed_on_one_sheet(paper: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page()
+        page.goto((ROOT / "docs" / "artists.html").as_uri())
+        printed = page.pdf(format=paper, prefer_css_page_size=False, margin=dict.fromkeys(SIDES, "10mm"))
+        browser.close()
+
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
