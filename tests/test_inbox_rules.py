@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.line import Line, serving, until
+from watchrender.spool import bundle
 
 
 @pytest.fixture
@@ -351,6 +353,24 @@ def test_a_zip_is_one_job(line: Line) -> None:
         line.wait("film", "completed")
 
     assert {"film/film.mp4", "film/film.zip"} <= set(line.files("done"))
+
+
+def test_a_zip_that_takes_long_to_unpack_can_be_cancelled(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_MIB", 1)  # it is unpacked byte by byte
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("job.json", json.dumps(line.job()))
+        archive.writestr("footage.mov", bytes(90 * 2**20))
+    line.drop("spot.zip", packed.getvalue())
+    (line.root / "inbox/_PAUSE").unlink()
+    with serving(line):
+        line.wait("spot", "rendering")
+        line.mark("spot.cancel")
+        line.wait("spot", "cancelled")
+        line.drop("next.json")
+        line.wait("next", "completed")
+
+    assert not list((line.home / "state").rglob("footage.mov"))
 
 
 def test_a_zip_that_would_leave_its_folder_is_refused(line: Line) -> None:

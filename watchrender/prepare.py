@@ -311,7 +311,10 @@ class Preparer:
             return plan
         fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         disk.mkdirs(fresh.parent)
-        broken = bundle.unpack(source, plan, fresh)
+        try:
+            broken = bundle.unpack(source, plan, fresh, should_stop=self._stop)
+        except bundle.UnpackStopped:
+            broken = fail(Code.RENDER_FAILED, f"{job.file} was still being unpacked")  # whoever asked knows better
         if isinstance(broken, Failure):
             disk.remove_tree(fresh)
             return broken
