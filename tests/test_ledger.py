@@ -16,6 +16,7 @@ from tinydb import TinyDB
 from watchrender import disk
 from watchrender.core.job import Form, Job, Progress
 from watchrender.core.states import TABLE, Event, Refused, State, is_over
+from watchrender.ledger import ledger as room
 from watchrender.ledger.ledger import Change, Ledger
 from watchrender.ledger.storage import read
 
@@ -301,7 +302,7 @@ def test_jobs_are_found_by_file_until_they_begin_and_by_folder_until_they_are_ov
     assert ledger.live_in("a") == [begun]
 
     ledger.apply(job.id, Event.FINISH, "good")
-    assert (ledger.begun(), ledger.live_in("a"), ledger.live()) == ([], [], [])
+    assert (ledger.begun(), ledger.live_in("a"), list(ledger.live())) == ([], [], [])
 
 
 def test_counts_are_those_of_all_jobs(ledger: Ledger) -> None:
@@ -331,15 +332,60 @@ def test_over_ones_are_told_newest_first_and_forgotten_by_retention(ledger: Ledg
     assert ledger.get(live.id) == live
 
 
-def test_many_that_are_over_cost_no_memory_each_but_are_all_there(ledger: Ledger) -> None:
+def test_of_many_jobs_few_are_kept_as_values_but_all_are_there(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_VALUES", 20)
     ids = []
-    for number in range(300):
-        job = add(ledger, f"j{number}")
-        ledger.apply(job.id, Event.CANCEL, "asked")
+    for number in range(60):
+        job = queued(ledger, f"j{number}")
+        if number % 2:
+            ledger.apply(job.id, Event.CANCEL, "asked")
         ids.append(job.id)
 
-    assert len(ledger._recent) == 200
-    assert all(ledger.get(job_id) is not None for job_id in ids)
+    assert len(ledger._values) == 20
+    assert [found.id for found in map(ledger.get, ids) if found is not None] == ids
+    assert len(ledger._values) == 20
+
+
+def test_the_first_that_may_start_is_found_behind_any_number_that_may_not(ledger: Ledger) -> None:
+    later = "9000-01-01T00:00:00.000Z"
+    for number in range(5):
+        held = queued(ledger, f"held{number}", priority=90)
+        ledger.note(held.id, settings_hold=True)
+        ledger.note(queued(ledger, f"late{number}", priority=80).id, scheduled_at=later)
+        ledger.note(queued(ledger, f"unwanted{number}", priority=70).id, cancel_requested=True)
+    next_one = queued(ledger, "next")
+    asked: list[str] = []
+
+    def ask(job: Job) -> bool:
+        asked.append(job.name)
+        return True
+
+    assert ledger.first(ask) == next_one
+    assert asked == ["next"]
+
+    ledger.note(held.id, released=True)
+
+    assert ledger.first(lambda job: True) == ledger.get(held.id)
+
+
+def test_jobs_that_ended_between_two_moments_are_found_without_making_values_of_the_others(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 8):
+        job = queued(ledger, f"j{day}")
+        at = f"2030-01-0{day}T00:00:00.000Z"
+        ledger.apply(job.id, Event.CANCEL, "asked", at=at, finished_at=at)
+    queued(ledger, "live")
+    ledger._values.clear()
+    made: list[bytes] = []
+    job_of = room.job_of
+    monkeypatch.setattr(room, "job_of", lambda record: made.append(record) or job_of(record))
+
+    found = ledger.ended(since="2030-01-03T00:00:00.000Z", until="2030-01-05T00:00:00.000Z")
+
+    assert [job.name for job in found] == ["j3", "j4", "j5"]
+    assert len(made) == 3
+    assert [job.name for job in ledger.over_since("2030-01-06T00:00:00.000Z")] == ["j6", "j7"]
 
 
 # -- facts -----------------------------------------------------------------------------------------------------------

@@ -164,6 +164,7 @@ def test_no_acknowledged_write_is_lost_by_kill_9(path: Path, capsys: pytest.Capt
     with JournalDB(path) as db:
         assert state(db) == expected
         assert db.stats.transactions == reached
+        db.compact()  # a slow disk may have finished none for some lives: what they left goes with the next
     names = {file.name.partition(".")[2] for file in path.parent.iterdir()}
     assert {name for name in names if "journal" not in name} == {"json", "json.lock", "previous.json"}
     assert len(Files(snapshot=path).journals()) <= 4

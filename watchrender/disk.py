@@ -27,7 +27,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -230,8 +230,8 @@ def replace(source: Path, target: Path) -> None:
         os.replace(source, target)
 
 
-def write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
-    """Write beside, flush, rename over: a reader sees the old file or the new one."""
+def write(path: Path, data: bytes | str | Iterable[bytes], *, durable: bool = True) -> None:
+    """Write beside, flush, rename over: a reader sees the old file or the new one. `data` may come in pieces."""
     beside = _beside(path)
     with effect("write", path) as within:
         try:
@@ -262,8 +262,10 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
 
 
-def _fill(file: BinaryIO, data: bytes | str, *, durable: bool) -> None:
-    file.write(data.encode("utf-8") if isinstance(data, str) else data)
+def _fill(file: BinaryIO, data: bytes | str | Iterable[bytes], *, durable: bool) -> None:
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    file.writelines([data] if isinstance(data, bytes) else data)
     file.flush()
     if durable:
         os.fsync(file.fileno())

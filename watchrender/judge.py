@@ -38,6 +38,7 @@ from watchrender.spool.jobfile import JobText
 from watchrender.spool.plain import NotPlain, read_plain
 
 _MOST_FAULTS = 8
+_NOTHING_SAID = Settings()
 #: So many of `spot`, `spot~2`, `spot~3`… are asked whether a file that is dropped was theirs.
 _MOST_NUMBERS = 100
 _PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
@@ -249,9 +250,10 @@ class Judge:
         if self._ledger is None or job.begun or job.form is not Form.FILE:
             return None
         name = naming.fit(naming.parse_name(job.file).name)
+        base = f"{job.sub}/{name}" if job.sub else name
         same = (
             old
-            for key in islice(naming.candidates(f"{job.sub}/{name}" if job.sub else name), _MOST_NUMBERS)
+            for key in islice(naming.candidates(base), _MOST_NUMBERS if self._ledger.has_numbered(base) else 1)
             if (old := self._ledger.newest_over(key)) is not None and old.file == job.file and old.folder
         )
         for old in sorted(same, key=lambda old: old.serial, reverse=True):
@@ -493,6 +495,8 @@ def policy_of(config: Config) -> Policy:
 
 def merged_settings(said: Mapping[str, Any]) -> Settings:
     """The settings that count for a job, from what its record keeps of both."""
+    if not said.get("job") and not said.get("sidecar"):
+        return _NOTHING_SAID  # most jobs
     own, _ = settings_of.parse(said.get("job") or {}, source="job")
     beside, _ = settings_of.parse(said.get("sidecar") or {}, source="sidecar")
     return settings_of.merge(own, beside)

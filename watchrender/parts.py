@@ -205,6 +205,7 @@ class Parts:
             service_document=self.reports.service_document,
             positions=lambda: ledger.queue(FRESH_POSITIONS),
             etas=self.forecast.queue,
+            newest=ledger.get,
             page=_page_without_server(),
             is_online=is_online,
             may_beat=may_beat,

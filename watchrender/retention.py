@@ -32,7 +32,7 @@ from watchrender.config import Config
 from watchrender.core import clock as clocks
 from watchrender.core.job import Job
 from watchrender.core.states import State, is_over
-from watchrender.ledger.ledger import JOBS, Ledger
+from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import STATUS_SUFFIX, Folders, final_status, read_status
 from watchrender.spool.volume import free_bytes
 
@@ -157,14 +157,12 @@ class Retention:
     def _expire_records(self) -> None:
         shown, kept = self._before(self._terms.status), self._before(self._terms.history)
         forgotten: list[str] = []
-        for record in self._ledger.db.documents(JOBS).values():
-            if not is_over(State(record.get("state", State.PENDING))):
-                continue
-            ended = str(record.get("finished_at") or record.get("updated_at", ""))
-            if self._shown_before < ended <= shown:
-                self._hide(_key(record), str(record["id"]))
-            if ended <= kept and self._is_closed(Job.from_record(dict(record))):
-                forgotten.append(str(record["id"]))
+        for job in self._ledger.ended(since=self._shown_before, until=shown):
+            if self._shown_before < (job.finished_at or job.updated_at) <= shown:
+                self._hide(job.key, job.id)
+        for job in self._ledger.ended(until=kept):
+            if (job.finished_at or job.updated_at) <= kept and self._is_closed(job):
+                forgotten.append(job.id)
         self._shown_before = max(shown, self._shown_before)
         for job_id in forgotten:
             disk.remove(self._log(job_id))
@@ -339,8 +337,3 @@ def _oldest_first(places: Iterable[Path]) -> list[Path]:
             except OSError:
                 continue
     return [Path(path) for _, path in sorted(found)]
-
-
-def _key(record: Any) -> str:
-    sub = record.get("sub", "")
-    return f"{sub}/{record['name']}" if sub else str(record["name"])

@@ -7,8 +7,9 @@ thousand waiting jobs stay small.
 from __future__ import annotations
 
 import secrets
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Self
 
 from watchrender.core.states import Event, State, is_over, next_state
@@ -136,12 +137,16 @@ class Job:
     def advance(self, event: Event, *, at: str, why: str, **changes: Any) -> Job:
         """The job after an event. Raises `states.Refused` where the table has no such row."""
         after = next_state(self.state, event)
-        return replace(self, state=after, updated_at=at, history=self._told(at, after, why), **changes)
+        return self.but(**{"state": after, "updated_at": at, "history": self._told(at, after, why), **changes})
 
     def noted(self, *, at: str, why: str | None = None, **changes: Any) -> Job:
         """The job with other facts in the same state; `why` adds a line to its history."""
         history = self.history if why is None else self._told(at, self.state, why)
-        return replace(self, **{"updated_at": at, "history": history, **changes})
+        return self.but(**{"updated_at": at, "history": history, **changes})
+
+    def but(self, **changes: Any) -> Job:
+        """The job with other facts. As `dataclasses.replace`, in half its time: a full inbox is 200 000 of these."""
+        return Job(**{**dict(zip(_NAMES, _FACTS(self), strict=True)), **changes})
 
     def _told(self, at: str, after: State, why: str) -> tuple[dict[str, Any], ...]:
         line = {"at": at, "from": str(self.state), "to": str(after), "why": why}
@@ -149,12 +154,11 @@ class Job:
 
     def to_record(self) -> dict[str, Any]:
         """The ledger's document: only what differs from the defaults. Progress and eta are not kept."""
-        found = {}
-        for name, default in _DEFAULTS.items():
-            value = getattr(self, name)
-            if value != default and value not in (None, (), {}):
-                found[name] = value
-        return found
+        return {
+            name: value
+            for (name, default), value in zip(_DEFAULTS.items(), _KEPT(self), strict=True)
+            if value is not default and value != default and value not in (None, (), {})
+        }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
@@ -181,3 +185,6 @@ _DEFAULTS: dict[str, Any] = {
     for item in fields(Job)
     if item.name not in _NOT_KEPT
 }
+_NAMES = tuple(item.name for item in fields(Job))
+_FACTS = attrgetter(*_NAMES)
+_KEPT = attrgetter(*_DEFAULTS)

@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from itertools import count
 
 #: Names that are nobody's job: hidden and half-copied files, what systems leave behind.
@@ -129,6 +130,7 @@ def is_ignored(name: str, *, is_dir: bool) -> bool:
     return _matches(name, IGNORED) or (not is_dir and _matches(name, OURS))
 
 
+@lru_cache(maxsize=4096)
 def parse_name(name: str, *, is_dir: bool = False) -> Named:
     """The job's name and priority from a file, zip or folder name: the suffix and one mark taken off."""
     stem = stem_of(name, is_dir=is_dir)
@@ -138,6 +140,7 @@ def parse_name(name: str, *, is_dir: bool = False) -> Named:
     return Named(name=stem)
 
 
+@lru_cache(maxsize=4096)
 def stem_of(name: str, *, is_dir: bool = False) -> str:
     """A file's name without `.json`, `.yaml`, `.yml` or `.zip`; a folder's name as it is."""
     if is_dir:
@@ -148,6 +151,8 @@ def stem_of(name: str, *, is_dir: bool = False) -> str:
 
 def fold(key: str) -> str:
     """A name or key as it is compared: `Spot`, `spot` and both spellings of `é` are one."""
+    if key.isascii():
+        return key.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", key).casefold())
 
 
@@ -320,8 +325,12 @@ def _in_any_case(pattern: str) -> str:
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    folded = fold(name)
-    return any(fnmatchcase(folded, fold(pattern)) for pattern in patterns)
+    return _pattern(tuple(patterns)).match(fold(name)) is not None
+
+
+@lru_cache(maxsize=64)
+def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(fold(pattern)) for pattern in patterns) or r"(?!)")
 
 
 def _file_kind(name: str) -> Kind:

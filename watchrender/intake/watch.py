@@ -74,7 +74,7 @@ class Watch:
         """The bytes of a file, by one open; None if it changes or is gone; a failure if it may not be read."""
         self.alive()
         try:
-            found = read(self.path(entry), self._max_job_size + 1)
+            found = read(f"{self.prefix(entry.sub)}{entry.name}", self._max_job_size + 1)
         except OSError as error:
             if self.folders.health() is not None:
                 raise

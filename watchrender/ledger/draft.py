@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 
-from watchrender.ledger.journal import Raw, copied
+from watchrender.ledger.journal import Change, Raw, Rows, copied, loads, packed
 
 
 class Draft(MutableMapping[int, Raw]):
-    """What lies below is never touched; what is changed is a copy.
+    """What lies below is never touched; what is changed is a copy, and is kept as JSON once it is settled.
 
     It keeps TinyDB's order: a changed document stays in its place, a new one comes last.
     """
 
-    def __init__(self, below: Mapping[int, Raw] | None) -> None:
-        self._below: Mapping[int, Raw] = below if below is not None else {}
+    def __init__(self, below: Rows | Draft | None) -> None:
+        self._below: Rows | Draft = below if below is not None else Rows()
         self._existed = below is not None
         self.exists = self._existed
         self.cleared = False
         self.removed: dict[int, None] = {}  # of those below, as a set that keeps its order
-        self.changed: dict[int, Raw] = {}  # of those below
-        self.added: dict[int, Raw] = {}
+        self.changed: dict[int, Raw | bytes] = {}  # of those below
+        self.added: dict[int, Raw | bytes] = {}
 
     def __getitem__(self, doc_id: int) -> Raw:
         for rows in (self.added, self.changed):
             if doc_id in rows:
-                return rows[doc_id]
+                found = rows[doc_id]
+                return loads(found) if isinstance(found, bytes) else found
         if doc_id in self.removed:
             raise KeyError(doc_id)
         return self._below[doc_id]
 
     def __setitem__(self, doc_id: int, document: Raw) -> None:
+        self.put(int(doc_id), document)
+
+    def put(self, doc_id: int, document: Raw | bytes) -> None:
         rows = self.changed if doc_id in self._below and doc_id not in self.removed else self.added
-        rows[int(doc_id)] = document
+        rows[doc_id] = document
 
     def __delitem__(self, doc_id: int) -> None:
         if doc_id not in self:
@@ -53,25 +57,32 @@ class Draft(MutableMapping[int, Raw]):
     def __len__(self) -> int:
         return len(self._below) - len(self.removed) + len(self.added)
 
-    def items(self) -> ItemsView[int, Raw]:
-        # a query over a large table comes this way first: at the speed of a dict as long as nothing is changed
-        is_touched = self.removed or self.changed or self.added
-        return super().items() if is_touched else self._below.items()
+    def packed(self, doc_id: int) -> bytes | None:
+        """A document as JSON; None if there is none."""
+        for rows in (self.added, self.changed):
+            if doc_id in rows:
+                found = rows[doc_id]
+                return found if isinstance(found, bytes) else packed(found)
+        return None if doc_id in self.removed else self._below.packed(doc_id)
 
     def clear(self) -> None:
-        self._below, self.removed, self.changed, self.added = {}, {}, {}, {}
+        self._below, self.removed, self.changed, self.added = Rows(), {}, {}, {}
         self.cleared = True
 
     def touch(self, doc_id: int) -> Raw:
         """The document, to be changed in place: a copy, unless it is this draft's already."""
-        if doc_id not in self.added and doc_id not in self.changed:
-            self.changed[doc_id] = copied(self[doc_id])
-        return self[doc_id]
+        rows = self.added if doc_id in self.added else self.changed
+        found = rows.get(doc_id)
+        if found is None or isinstance(found, bytes):
+            found = rows[doc_id] = copied(self[doc_id])
+        return found
 
     def settle(self) -> None:
         """Let go of what the caller may still hold, and find out here, not later, what JSON has no word for."""
         for rows in (self.changed, self.added):
-            rows.update((doc_id, copied(document)) for doc_id, document in rows.items())
+            for doc_id, document in rows.items():
+                if not isinstance(document, bytes):
+                    rows[doc_id] = packed(document)
 
     def merge_into(self, lower: Draft) -> None:
         """Do all this to the transaction around this one."""
@@ -79,20 +90,21 @@ class Draft(MutableMapping[int, Raw]):
             lower.clear()
         for doc_id in self.removed:
             del lower[doc_id]
-        lower.update(self.changed)
-        lower.update(self.added)
+        for rows in (self.changed, self.added):
+            for doc_id, document in rows.items():
+                lower.put(doc_id, document)
         lower.exists = self.exists
 
     def is_empty(self) -> bool:
         """Has nothing been changed?"""
         return self.exists == self._existed and not (self.cleared or self.removed or self.changed or self.added)
 
-    def change(self) -> Raw | None:
-        """What a line says about this table (`journal.apply` reads it); None: it is dropped."""
+    def change(self) -> Change | None:
+        """What a line says about this table (`journal.apply` does it); None: it is dropped. Only of a settled one."""
         if not self.exists:
             return None
-        parts = {"clear": self.cleared, "remove": list(self.removed), "put": {**self.changed, **self.added}}
-        return {word: part for word, part in parts.items() if part}
+        put = {doc_id: found for doc_id, found in {**self.changed, **self.added}.items() if isinstance(found, bytes)}
+        return Change(clear=self.cleared, remove=tuple(self.removed), put=put)
 
 
 class Touching(MutableMapping[int, Raw]):

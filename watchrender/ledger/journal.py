@@ -1,6 +1,7 @@
 """The ledger's files: how they are named, how a line and a snapshot look, and how they are written.
 
-    state.json               a snapshot in TinyDB's own layout; its `_journal` table names the journal that follows it
+    state.json               a snapshot in TinyDB's own layout, each document on a line of its own; its `_journal`
+                             table names the journal that follows it
     state.previous.json      the snapshot before it, should the disk spoil the newest
     state.00000007.journal   one line for each transaction after snapshot 7: crc32, a space, JSON
     state.json.lock          held by the one process that writes
@@ -9,6 +10,9 @@ The file's own rule: a line is there with its right checksum, or it is not there
 written only after journal N exists, and journals are kept back to the generation of `state.previous.json`; so every
 mixture of these files that a crash can leave gives the same state. A line holds whole documents: what lies after a
 damaged spot is certain for the documents it names, and the gap in the numbering tells how many lines are lost.
+
+In memory a document is the JSON that stands in those files (`Rows`), and is read when somebody asks for it: a hundred
+thousand need a fifth of the room that they need as values, and nobody waits at a start until all have been read.
 """
 
 from __future__ import annotations
@@ -19,9 +23,9 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,12 +36,12 @@ from watchrender import disk
 
 T = TypeVar("T")
 Raw = dict[str, Any]
-Tables = dict[str, dict[int, Raw]]
+Tables = dict[str, "Rows"]
 
 FORMAT = 1
 
 _DEPTH = 100  # of documents that need the standard library's parser, which would end the process's stack, not refuse
-_CHUNK = 200  # documents serialised at a stretch: the other threads get their turn in between
+_CHUNK = 200  # documents written at a stretch: the other threads get their turn in between
 _SUFFIX = b'"crc32":"%08x"}}}'
 _SUFFIX_BYTES = len(_SUFFIX % 0)
 
@@ -115,6 +119,93 @@ def copied(document: Mapping[str, Any]) -> Raw:
     return found
 
 
+def packed(document: Mapping[str, Any]) -> bytes:
+    """The document as JSON. Raises TypeError for what JSON has no word for, ValueError for what is nested so deeply
+    that a line with it in it could not be read again."""
+    found = dumps(document)
+    if found.count(b"{") + found.count(b"[") > _DEPTH:  # else it cannot be that deep
+        loads(b'{"t":{"t":{"t":{"t":%b}}}}' % found)
+    return found
+
+
+class Rows(MutableMapping[int, Raw]):
+    """The documents of one table, each as JSON. What it gives is read anew each time, and shared with nobody."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: dict[int, bytes] | None = None) -> None:
+        self._packed: dict[int, bytes] = {} if packed is None else packed
+
+    def __getitem__(self, doc_id: int) -> Raw:
+        found: Raw = loads(self._packed[doc_id])
+        return found
+
+    def __setitem__(self, doc_id: int, document: Mapping[str, Any]) -> None:
+        self._packed[doc_id] = packed(document)
+
+    def __delitem__(self, doc_id: int) -> None:
+        del self._packed[doc_id]
+
+    def __contains__(self, doc_id: object) -> bool:
+        return doc_id in self._packed
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def clear(self) -> None:
+        self._packed.clear()
+
+    def packed(self, doc_id: int) -> bytes | None:
+        """A document as JSON; None if there is none."""
+        return self._packed.get(doc_id)
+
+    def put(self, packed: Mapping[int, bytes]) -> None:
+        """Set documents that are JSON already."""
+        self._packed.update(packed)
+
+    def copy(self) -> Rows:
+        return Rows(self._packed.copy())
+
+    def lines(self) -> Iterator[bytes]:
+        """As they stand in a snapshot: each on a line of its own. JSON has no line break within a text."""
+        entries, comma = iter(self._packed.items()), b""
+        while some := list(itertools.islice(entries, _CHUNK)):
+            yield comma + b",".join([b'\n"%d":%b' % entry for entry in some])
+            comma = b","
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Raw]) -> Rows:
+        return cls({int(key): packed(row) for key, row in rows.items()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What one line says about one table."""
+
+    clear: bool = False
+    remove: tuple[int, ...] = ()
+    put: dict[int, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Change:
+        put = {int(key): packed(document) for key, document in said.get("put", {}).items()}
+        return cls(clear=bool(said.get("clear")), remove=tuple(said.get("remove", ())), put=put)
+
+    def text(self) -> bytes:
+        parts = [b'"clear":true'] if self.clear else []
+        if self.remove:
+            parts.append(b'"remove":%b' % dumps(self.remove))
+        if self.put:
+            parts.append(b'"put":{%b}' % b",".join([b'"%d":%b' % entry for entry in self.put.items()]))
+        return b"{%b}" % b",".join(parts)
+
+
+Changes = Mapping[str, Change | None]  # by table; None: it is dropped
+
+
 def _depth(value: Any) -> int:
     if isinstance(value, Mapping):
         return 1 + max(map(_depth, value.values()), default=0)
@@ -141,19 +232,25 @@ def decode(line: bytes) -> Raw | None:
     return record if isinstance(record, dict) else None
 
 
-def apply(tables: Tables, changes: Mapping[str, Any]) -> None:
+def line(generation: int, sequence: int, changes: Changes) -> bytes:
+    """The line of one transaction."""
+    tables = [b"%b:%b" % (dumps(name), b"null" if one is None else one.text()) for name, one in changes.items()]
+    body = b'{"g":%d,"n":%d,"t":{%b}}' % (generation, sequence, b",".join(tables))
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+def apply(tables: Tables, changes: Changes) -> None:
     """Do what one line says. The same function serves a commit and the reading after a crash."""
     for name, change in changes.items():
         if change is None:
             tables.pop(name, None)
             continue
-        rows = tables.setdefault(name, {})
-        if change.get("clear"):
+        rows = tables.setdefault(name, Rows())
+        if change.clear:
             rows.clear()
-        for doc_id in change.get("remove", ()):
+        for doc_id in change.remove:
             rows.pop(doc_id, None)
-        for key, document in change.get("put", {}).items():
-            rows[int(key)] = document
+        rows.put(change.put)
 
 
 def header(generation: int, sequence: int) -> bytes:
@@ -161,15 +258,31 @@ def header(generation: int, sequence: int) -> bytes:
     return encode({"format": FORMAT, "generation": generation, "after": sequence})
 
 
-def snapshot(tables: Tables, generation: int, sequence: int, *, version: int) -> bytes:
-    """The whole state as a file that TinyDB itself can open, with a checksum over everything before it at its end."""
-    facts = {"format": version, "generation": generation, "sequence": sequence}
-    parts = [b"{"]
-    for name, rows in tables.items():
-        parts += [dumps(name), b":{", b",".join(_chunks(rows)), b"},"]
-    parts += [b'"_journal":{"1":', dumps(facts)[:-1], b","]
-    body = b"".join(parts)
-    return body + _SUFFIX % zlib.crc32(body)
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The whole state as a file that TinyDB itself can open, with a checksum over everything before it at its end:
+    piece by piece, because all of it at once would be as large as all documents together."""
+
+    tables: Tables
+    generation: int
+    sequence: int
+    version: int  # of the format
+
+    def __iter__(self) -> Iterator[bytes]:
+        checksum = 0
+        for piece in self._pieces():
+            checksum = zlib.crc32(piece, checksum)
+            yield piece
+        yield _SUFFIX % checksum
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield b"{"
+        for name, rows in self.tables.items():
+            yield b"%b:{" % dumps(name)
+            yield from rows.lines()
+            yield b"\n},"
+        facts = {"format": self.version, "generation": self.generation, "sequence": self.sequence}
+        yield b'"_journal":{"1":%b,' % dumps(facts)[:-1]
 
 
 def is_whole(data: bytes) -> bool:
@@ -177,19 +290,40 @@ def is_whole(data: bytes) -> bool:
     return data[-_SUFFIX_BYTES:] == _SUFFIX % zlib.crc32(memoryview(data)[:-_SUFFIX_BYTES])
 
 
-def _chunks(rows: Mapping[int, Raw]) -> Iterator[bytes]:
-    items = iter(rows.items())
-    while chunk := dict(itertools.islice(items, _CHUNK)):
-        yield dumps(chunk)[1:-1]
+def tables_of(data: bytes) -> tuple[Tables, Raw]:
+    """The tables of a whole snapshot, and what its `_journal` says."""
+    end = data.rindex(b'"_journal":')
+    facts = loads(b"{%b" % data[end:])["_journal"]["1"]
+    if data.find(b"\n", 0, end) >= 0:
+        return dict(_tables_by_line(data, end)), facts
+    return {name: Rows.of(rows) for name, rows in loads(data).items() if name != "_journal"}, facts  # of version 1.0
 
 
-def write_snapshot(files: Files, data: bytes) -> None:
-    """Put a snapshot in place and keep the one before. Cut anywhere, a whole one can be found."""
-    patiently(disk.write, files.next, data)
+def _tables_by_line(data: bytes, end: int) -> Iterator[tuple[str, Rows]]:
+    """A line is `{"table":{`, `},"table":{`, `"7":{…}` with a comma if another follows, or the `},` at the end."""
+    start, rows = 0, {}
+    while start < end:
+        stop = data.find(b"\n", start, end)
+        if stop < 0:
+            return
+        if data[start] == ord('"'):
+            colon = data.index(b":", start)
+            rows[int(data[start + 1 : colon - 1])] = data[colon + 1 : stop - (data[stop - 1] == ord(","))]
+        else:
+            rows = {}
+            yield loads(data[start:stop].lstrip(b"{},")[:-2]), Rows(rows)
+        start = stop + 1
+
+
+def write_snapshot(files: Files, snapshot: Snapshot) -> int:
+    """Put a snapshot in place and keep the one before. Cut anywhere, a whole one can be found. How large it is."""
+    patiently(disk.write, files.next, snapshot)
+    size = files.next.stat().st_size
     if files.snapshot.exists():
         patiently(disk.replace, files.snapshot, files.previous)
     patiently(disk.replace, files.next, files.snapshot)
     disk.flush_folder(files.snapshot.parent)
+    return size
 
 
 def sweep(files: Files, oldest: int) -> None:

@@ -1,24 +1,29 @@
 """The record of all jobs, and the only code that changes a job's state: check the table, save, tell the listeners.
 
+A job is kept as its record, and made a value when somebody asks for it; those last asked for stay values for a while.
+So fifty thousand that wait need little more than their files' own text, and a start makes no value of any history.
+
 One lock. A change is one transaction that is on the disk before anybody hears of it. Listeners are called in order,
 under the lock, and never block: they put what they hear on a queue of their own.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from watchrender.core import clock, naming
 from watchrender.core.job import Job, Progress, new_id
 from watchrender.core.states import Event, State, is_over
+from watchrender.ledger.journal import loads
 from watchrender.ledger.reading import collecting_nothing
 from watchrender.ledger.storage import JournalDB
 
@@ -28,6 +33,19 @@ OUTBOX = "outbox"
 RENDERS = "renders"  # finished renders, for the estimate
 #: Numbers of jobs that are over, taken at once by who walks through them.
 _HANDFUL = 256
+#: So many jobs stay values: more than any overview shows, than come in together, or end in an hour.
+_VALUES = 1500
+#: `2026-11-24T12:52:33.120Z`
+_STAMP_BYTES = 24
+_NUMBERED = re.compile(r"(.+)~\d+", re.DOTALL)
+#: Later than any moment.
+_EVER = "9999"
+#: How a record begins (`Job.to_record`, in the order of its fields), where nothing in it is escaped. One that looks
+#: otherwise is read whole.
+_HEAD = re.compile(
+    rb'\{"id":"([^"\\]+)","serial":\d+,"arrival":(\d+),"name":"([^"\\]*)"(?:,"sub":"([^"\\]*)")?'
+    rb'(?:,"form":"\w+")?,"state":"(\w+)"'
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +55,7 @@ class Change:
     job: Job
     before: Job | None
     progress: bool = False
+    record: bytes | None = None  # the job as its record says it, for who keeps many (`job_of`)
 
     @property
     def of_state(self) -> bool:
@@ -50,8 +69,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def job_of(record: bytes) -> Job:
+    """The job that a record tells of."""
+    return Job.from_record(loads(record))
+
+
 class Ledger:
-    """All jobs: those not over as values in memory, those over as records."""
+    """All jobs."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = utc_now, sync: str = "always") -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -59,16 +83,20 @@ class Ledger:
         self.now = now
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        self._live: dict[str, Job] = {}
-        self._by_key: dict[str, str] = {}  # folded key → id of the job not over
-        self._order: list[tuple[int, int, str]] = []  # the queue: (-priority, arrival, id)
+        self._live: dict[str, int] = {}  # id → number of its record, for jobs that are not over
+        self._values: OrderedDict[int, Job] = OrderedDict()  # by number: those asked for last
+        self._running: dict[int, Job] = {}  # those that render: their progress is in no record
+        self._by_key: dict[str, int] = {}  # folded key → number of the job not over
+        self._order: list[tuple[int, int, int]] = []  # the queue: (-priority, arrival, number)
+        self._asleep: dict[int, str] = {}  # queued, and may not start before this moment
+        self._arriving: dict[int, int] = {}  # not queued yet: number → arrival
         self._serials: dict[str, int] = {}  # id → number of its record, for jobs that are over
         self._over: list[int] = []  # those numbers in order
         self._newest_over: dict[str, int] = {}  # folded key → number of the newest record that is over
-        self._recent: OrderedDict[str, Job] = OrderedDict()
-        self._by_sub: dict[str, dict[str, None]] = {}  # sub-folder → ids of its jobs not over
-        self._by_file: dict[tuple[str, str], str] = {}  # (sub, file name) → id of the job never begun
-        self._begun: set[str] = set()
+        self._numbered: set[str] = set()  # folded keys that jobs over had with a number behind them
+        self._by_sub: dict[str, dict[int, None]] = {}  # sub-folder → numbers of its jobs not over
+        self._by_file: dict[str, dict[str, int]] = {}  # sub → file name → number of the job never begun
+        self._begun: set[int] = set()
         self._told: list[Change] | None = None
         self.serial = 0
         self.arrival = 0
@@ -80,18 +108,25 @@ class Ledger:
             self._load_all()
 
     def _load_all(self) -> None:
-        over = {str(state) for state in State if is_over(state)}
+        over = {str(state).encode() for state in State if is_over(state)}
         counts: dict[str, int] = {}
         queued: list[Job] = []
-        for serial, record in sorted(self.db.documents(JOBS).items()):
+        for serial, record in sorted(self.db.documents(JOBS).all_packed()):
             self.serial = serial
-            self.arrival = max(self.arrival, record.get("arrival", 0))
-            state = record.get("state", State.PENDING)
-            counts[state] = counts.get(state, 0) + 1
-            if state in over:  # no `Job` is made of it: there may be a hundred thousand
-                self._index_over(record["id"], _key(record), serial)
+            head = _HEAD.match(record)
+            if head is not None and head[5] in over:  # no `Job` is made of it: there may be a hundred thousand
+                job_id, arrival, name, sub, state = head.groups()
+                self.arrival = max(self.arrival, int(arrival))
+                counts[state.decode()] = counts.get(state.decode(), 0) + 1
+                key = f"{sub.decode()}/{name.decode()}" if sub else name.decode()
+                self._index_over(job_id.decode(), key, serial)
                 continue
-            job = Job.from_record(dict(record))
+            job = job_of(record)
+            self.arrival = max(self.arrival, job.arrival)
+            counts[job.state] = counts.get(job.state, 0) + 1
+            if job.over:
+                self._index_over(job.id, job.key, serial)
+                continue
             self._index(job, in_order=False)
             if job.state is State.QUEUED:
                 queued.append(job)
@@ -131,18 +166,8 @@ class Ledger:
                 self._recall(memory)
                 raise
             told, self._told = self._told, None
-            self._share({change.job.id for change in told})
             for change in told:
                 self._tell(change)
-
-    def _share(self, job_ids: set[str]) -> None:
-        """A job is kept as a value and as a record: made of the same pieces, fifty thousand need half the memory."""
-        records = self.db.documents(JOBS)
-        for job_id in job_ids:
-            job = self._live.get(job_id)
-            record = records.get(job.serial) if job is not None else None
-            if job is not None and record is not None:
-                self._live[job_id] = replace(Job.from_record(dict(record)), progress=job.progress, eta=job.eta)
 
     def _remember(self) -> tuple[Any, ...]:
         # A failed transaction is rare (a full disk), so what it touched is put back job by job from the listeners'
@@ -151,12 +176,16 @@ class Ledger:
 
     def _recall(self, memory: tuple[Any, ...]) -> None:
         self._live.clear()
+        self._values.clear()
+        self._running.clear()
         self._by_key.clear()
         self._order.clear()
+        self._asleep.clear()
+        self._arriving.clear()
         self._serials.clear()
         self._over.clear()
         self._newest_over.clear()
-        self._recent.clear()
+        self._numbered.clear()
         self._by_sub.clear()
         self._by_file.clear()
         self._begun.clear()
@@ -168,59 +197,97 @@ class Ledger:
 
     def get(self, job_id: str) -> Job | None:
         with self._lock:
-            live = self._live.get(job_id)
-            if live is not None:
-                return live
-            recent = self._recent.get(job_id)
-            if recent is not None:
-                return recent
-            serial = self._serials.get(job_id)
+            serial = self._live.get(job_id)
+            if serial is None:
+                serial = self._serials.get(job_id)
             return None if serial is None else self._from(serial)
 
     def _from(self, serial: int) -> Job | None:
-        record = self.db.documents(JOBS).get(serial)
-        return None if record is None else Job.from_record(dict(record))
-
-    def live(self) -> list[Job]:
-        """All jobs that are not over, in no order."""
+        """The job of a record, as a value that stays for a while."""
         with self._lock:
-            return list(self._live.values())
+            found = self._running.get(serial) or self._values.get(serial)
+            if found is not None:
+                if serial in self._values:
+                    self._values.move_to_end(serial)
+                return found
+            job = self._read(serial)
+            if job is not None:
+                self._keep_value(job)
+            return job
+
+    def _read(self, serial: int) -> Job | None:
+        """The same, for who walks through many and asks for none again."""
+        with self._lock:
+            found = self._running.get(serial) or self._values.get(serial)
+            if found is not None:
+                return found
+            record = self.db.documents(JOBS).packed(serial)
+        return None if record is None else job_of(record)
+
+    def _keep_value(self, job: Job) -> None:
+        self._values[job.serial] = job
+        self._values.move_to_end(job.serial)
+        while len(self._values) > _VALUES:
+            self._values.popitem(last=False)
+
+    def record_of(self, job: Job) -> bytes | None:
+        """A job's record, as text shared with the ledger: for who keeps many (`job_of`)."""
+        return self.db.documents(JOBS).packed(job.serial)
+
+    def live(self) -> Sequence[Job]:
+        """All jobs that are not over at this moment, in no order; each is made a value when its turn comes."""
+        with self._lock:
+            return _Jobs(list(self._live.values()), self._read)
 
     def live_by_key(self, key: str) -> Job | None:
         with self._lock:
-            return self._live.get(self._by_key.get(naming.fold(key), ""))
+            serial = self._by_key.get(naming.fold(key))
+            return None if serial is None else self._from(serial)
 
     def live_by_file(self, sub: str, name: str) -> Job | None:
         """The job never begun whose file in the inbox has this name."""
         with self._lock:
-            return self._live.get(self._by_file.get((sub, name), ""))
+            serial = self._by_file.get(sub, {}).get(name)
+            return None if serial is None else self._from(serial)
 
     def live_in(self, sub: str) -> list[Job]:
         """The jobs not over of one sub-folder."""
         with self._lock:
-            return [self._live[job_id] for job_id in self._by_sub.get(sub, ())]
+            return self._all(self._by_sub.get(sub, ()))
+
+    def _all(self, serials: Iterable[int]) -> list[Job]:
+        return [job for serial in serials if (job := self._read(serial)) is not None]
 
     def begun(self) -> list[Job]:
         """The jobs not over that have left the inbox: few."""
         with self._lock:
-            return [self._live[job_id] for job_id in self._begun]
+            return list(filter(None, map(self._from, self._begun)))
 
     def newest_over(self, key: str) -> Job | None:
         with self._lock:
             serial = self._newest_over.get(naming.fold(key))
             return None if serial is None else self._from(serial)
 
+    def has_numbered(self, key: str) -> bool:
+        """Can there be jobs over that are called by this key and a number, as in `spot~2`?"""
+        with self._lock:
+            return naming.fold(key) in self._numbered
+
     def queue(self, limit: int | None = None) -> list[Job]:
         """The queued jobs in the order they will be taken."""
         with self._lock:
-            return [self._live[entry[2]] for entry in self._order[:limit]]
+            if limit is not None:
+                return list(filter(None, (self._from(entry[2]) for entry in self._order[:limit])))
+            return self._all(entry[2] for entry in self._order)
 
     def first(self, may_start: Callable[[Job], bool]) -> Job | None:
-        """The first queued job, in order, that may start."""
+        """The first queued job, in order, that may start. One that is held, or whose time has not come, is not asked
+        for: there may be thousands before it."""
         with self._lock:
-            for entry in self._order:
-                job = self._live[entry[2]]
-                if may_start(job):
+            now = self.stamp()
+            for _, _, serial in self._order:
+                job = self._read(serial) if self._asleep.get(serial, "") <= now else None
+                if job is not None and may_start(job):
                     return job
             return None
 
@@ -231,16 +298,28 @@ class Ledger:
                 return None
             return bisect_left(self._order, _place(job)) + 1
 
+    def line(self) -> tuple[list[Job], list[tuple[int, int, int]], list[tuple[int, int]]]:
+        """All that are not over, of one moment, without making values of those that wait: the jobs that render; the
+        queue as (-priority, arrival, number); what is still arriving as (arrival, number)."""
+        with self._lock:
+            running = list(filter(None, map(self._from, self._running)))
+            return running, self._order[:], sorted((arrival, serial) for serial, arrival in self._arriving.items())
+
+    def by_number(self, serial: int) -> Job | None:
+        """The job with this number, if it is known."""
+        with self._lock:
+            return self._from(serial)
+
     def over(self, *, below: int | None = None, newest_first: bool = True) -> Iterator[Job]:
         """Jobs that are over, newest first by default; with `below`, those whose number is smaller. Made one by one
         from where it begins: a page of them costs a page, however deep it lies."""
         if not newest_first:
             with self._lock:
                 serials = self._over[:]
-            yield from filter(None, map(self._from, serials))
+            yield from filter(None, map(self._read, serials))
             return
         while serials := self._over_below(below):
-            yield from filter(None, map(self._from, reversed(serials)))
+            yield from filter(None, map(self._read, reversed(serials)))
             below = serials[0]
 
     def _over_below(self, below: int | None) -> list[int]:
@@ -250,15 +329,22 @@ class Ledger:
             return self._over[max(0, end - _HANDFUL) : end]
 
     def over_since(self, stamp: str) -> list[Job]:
-        """Jobs that ended at that moment or after. Looks through the records: no `Job` is made of the others."""
+        """Jobs that ended at that moment or after."""
+        return [job for job in self.ended(since=stamp) if _ended(job) >= stamp]
+
+    def ended(self, *, since: str = "", until: str = _EVER) -> Iterator[Job]:
+        """Jobs over that ended between two moments, or were noted upon then. No value is made of those that ended
+        before, which may be a hundred thousand: their records' own last stamps tell."""
+        first, last = since.encode(), until.encode()
         with self._lock:
-            records = self.db.documents(JOBS)
-            found = [records.get(serial) for serial in self._over]
-            return [
-                Job.from_record(dict(record))
-                for record in found
-                if record is not None and (record.get("finished_at") or record.get("updated_at", "")) >= stamp
-            ]
+            over, records = set(self._over), self.db.documents(JOBS).all_packed()
+        for serial, record in records:
+            if serial not in over:
+                continue
+            if _stamp(record, b'"updated_at":"', b"") >= first and _stamp(record, b'"finished_at":"', b"") <= last:
+                job = job_of(record)
+                if job.over:
+                    yield job
 
     def find(self, word: str) -> Job | None:
         """The job that a person means: id, id prefix (at least 4), or key: the one not over, else the newest."""
@@ -285,21 +371,21 @@ class Ledger:
             fields.setdefault("created_at", at)
             fields.setdefault("history", ({"at": at, "from": None, "to": str(State.PENDING), "why": why},))
             job = Job(serial=serial, arrival=arrival, updated_at=at, **fields)
-            self._save(job)
+            record = self._save(job)
             self.serial, self.arrival = max(self.serial, serial), max(self.arrival, arrival)
             self.counts[job.state] += 1
             if job.over:
                 self._index_over(job.id, job.key, serial)
             else:
                 self._index(job)
-            self._tell(Change(job=job, before=None))
+            self._tell(Change(job=job, before=None, record=record))
             return job
 
     def apply(self, job_id: str, event: Event, why: str, *, at: str | None = None, **changes: Any) -> Job:
         """Change a job's state by the table: one saved transaction. Raises `states.Refused`, and KeyError for a job
         that is over or unknown. `at`: when it came about, where that has been written down before."""
         with self._lock:
-            before = self._live[job_id]
+            before = self._known(job_id)
             moment = self.stamp() if at is None else max(at, before.updated_at)
             job = before.advance(event, at=moment, why=why, **changes)
             self._swap(before, job)
@@ -308,26 +394,27 @@ class Ledger:
     def note(self, job_id: str, why: str | None = None, **changes: Any) -> Job:
         """Record facts about a job without changing its state; `why` adds a line to its history."""
         with self._lock:
-            before = self._live.get(job_id) or self.get(job_id)
+            before = self.get(job_id)
             if before is None:
                 raise KeyError(job_id)
             job = before.noted(at=self.stamp(), why=why, **changes)
-            if before.over:
-                self._save(job)
-                self._keep_recent(job)
-                self._tell(Change(job=job, before=before))
-            else:
-                self._swap(before, job)
+            self._swap(before, job)
             return job
+
+    def _known(self, job_id: str) -> Job:
+        job = self._from(self._live[job_id])
+        if job is None:
+            raise KeyError(job_id)
+        return job
 
     def progress(self, job_id: str, progress: Progress, eta: Mapping[str, Any] | None = None) -> None:
         """Tell the listeners how far a render is. Not saved: a restart begins the render anew."""
         with self._lock:
-            before = self._live.get(job_id)
-            if before is None or before.state is not State.RENDERING:
+            before = self._running.get(self._live.get(job_id, 0))
+            if before is None:
                 return
-            job = replace(before, progress=progress, eta=dict(eta) if eta is not None else before.eta)
-            self._live[job_id] = job
+            job = before.but(progress=progress, eta=dict(eta) if eta is not None else before.eta)
+            self._running[job.serial] = job
             self._tell(Change(job=job, before=before, progress=True))
 
     def forget(self, job_ids: list[str]) -> None:
@@ -338,12 +425,12 @@ class Ledger:
                 if serial is None:
                     continue
                 del self._over[bisect_left(self._over, serial)]
-                record = self.db.documents(JOBS).get(serial)
+                job = self._read(serial)
                 self.db.delete(JOBS, serial)
-                self._recent.pop(job_id, None)
-                if record is not None:
-                    self.counts[State(record["state"])] -= 1
-                    folded = naming.fold(_key(record))
+                self._values.pop(serial, None)
+                if job is not None:
+                    self.counts[job.state] -= 1
+                    folded = naming.fold(job.key)
                     if self._newest_over.get(folded) == serial:
                         del self._newest_over[folded]
 
@@ -371,46 +458,68 @@ class Ledger:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _save(self, job: Job) -> None:
-        self.db.put(JOBS, job.serial, job.to_record())
+    def _save(self, job: Job) -> bytes:
+        return self.db.put(JOBS, job.serial, job.to_record())
 
     def _swap(self, before: Job, job: Job) -> None:
-        self._save(job)
+        record = self._save(job)
         self.counts[before.state] -= 1
         self.counts[job.state] += 1
-        self._unindex(before)
-        if job.over:
+        if before.over:
+            self._keep_value(job)
+        elif job.over:
+            self._unindex(before)
             self._index_over(job.id, job.key, job.serial)
-            self._keep_recent(job)
-        else:
+            self._keep_value(job)
+        elif _found_by(before) != _found_by(job):
+            self._unindex(before)
             self._index(job)
-        self._tell(Change(job=job, before=before))
-
-    def _keep_recent(self, job: Job) -> None:
-        self._recent[job.id] = job
-        self._recent.move_to_end(job.id)
-        while len(self._recent) > 200:
-            self._recent.popitem(last=False)
+        else:  # what it is found by stays as it is, and so do the texts that fifty thousand of them share
+            self._unplace(before)
+            self._put_in_place(job)
+        self._tell(Change(job=job, before=before, record=record))
 
     def _index(self, job: Job, *, in_order: bool = True) -> None:
-        self._live[job.id] = job
-        self._by_key[naming.fold(job.key)] = job.id
-        self._by_sub.setdefault(job.sub, {})[job.id] = None
+        self._live[job.id] = job.serial
+        self._by_key[naming.fold(job.key)] = job.serial
+        self._by_sub.setdefault(job.sub, {})[job.serial] = None
         if job.begun:
-            self._begun.add(job.id)
+            self._begun.add(job.serial)
         else:
-            self._by_file[job.sub, job.file] = job.id
-        if in_order and job.state is State.QUEUED:
-            insort(self._order, _place(job))
+            self._by_file.setdefault(job.sub, {})[job.file] = job.serial
+        self._put_in_place(job, in_order=in_order)
+
+    def _put_in_place(self, job: Job, *, in_order: bool = True) -> None:
+        if job.state is State.RENDERING:
+            self._running[job.serial] = job
+            return
+        if job.state is not State.QUEUED:
+            self._arriving[job.serial] = job.arrival
+        else:
+            if in_order:
+                insort(self._order, _place(job))
+            if job.hold or job.cancel_requested:
+                self._asleep[job.serial] = _EVER
+            elif job.scheduled_at is not None:
+                self._asleep[job.serial] = job.scheduled_at
+        if in_order:
+            self._keep_value(job)
 
     def _unindex(self, job: Job) -> None:
+        self._unplace(job)
+        del self._live[job.id]
+        self._begun.discard(job.serial)
+        self._by_sub.get(job.sub, {}).pop(job.serial, None)
+        _drop(self._by_key, naming.fold(job.key), job.serial)
+        _drop(self._by_file.get(job.sub, {}), job.file, job.serial)
+
+    def _unplace(self, job: Job) -> None:
+        self._values.pop(job.serial, None)
+        self._running.pop(job.serial, None)
+        self._arriving.pop(job.serial, None)
+        self._asleep.pop(job.serial, None)
         if job.state is State.QUEUED:
             self._unqueue(job)
-        del self._live[job.id]
-        self._begun.discard(job.id)
-        self._by_sub.get(job.sub, {}).pop(job.id, None)
-        _drop(self._by_key, naming.fold(job.key), job.id)
-        _drop(self._by_file, (job.sub, job.file), job.id)
 
     def _index_over(self, job_id: str, key: str, serial: int) -> None:
         self._serials[job_id] = serial
@@ -421,22 +530,62 @@ class Ledger:
         folded = naming.fold(key)
         if self._newest_over.get(folded, 0) < serial:
             self._newest_over[folded] = serial
+        if "~" in folded and (numbered := _NUMBERED.fullmatch(folded)):
+            self._numbered.add(numbered[1])
 
     def _unqueue(self, job: Job) -> None:
         index = bisect_left(self._order, _place(job))
-        if index < len(self._order) and self._order[index][2] == job.id:
+        if index < len(self._order) and self._order[index][2] == job.serial:
             del self._order[index]
 
 
-def _drop(index: dict[Any, str], key: object, job_id: str) -> None:
-    if index.get(key) == job_id:
+def _drop(index: dict[str, int], key: str, serial: int) -> None:
+    if index.get(key) == serial:
         del index[key]
 
 
-def _place(job: Job) -> tuple[int, int, str]:
-    return (-job.priority, job.arrival, job.id)
+def _place(job: Job) -> tuple[int, int, int]:
+    return (-job.priority, job.arrival, job.serial)
 
 
-def _key(record: Mapping[str, Any]) -> str:
-    sub = record.get("sub", "")
-    return f"{sub}/{record['name']}" if sub else str(record["name"])
+def _ended(job: Job) -> str:
+    return job.finished_at or job.updated_at
+
+
+def _stamp(record: bytes, name: bytes, otherwise: bytes) -> bytes:
+    """The last stamp of this name in a record: a job's own comes after those of its attempts."""
+    at = record.rfind(name)
+    return record[at + len(name) : at + len(name) + _STAMP_BYTES] if at >= 0 else otherwise
+
+
+class _Jobs(Sequence[Job]):
+    """Jobs by their numbers, each read when it is asked for."""
+
+    def __init__(self, serials: list[int], read: Callable[[int], Job | None]) -> None:
+        self._serials = serials
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._serials)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        if isinstance(index, slice):
+            return list(_Jobs(self._serials[index], self._read))
+        job = self._read(self._serials[index])
+        if job is None:
+            raise IndexError(index)
+        return job
+
+    def __iter__(self) -> Iterator[Job]:
+        for serial in self._serials:
+            job = self._read(serial)
+            if job is not None and not job.over:
+                yield job
+
+
+def _found_by(job: Job) -> tuple[object, ...]:
+    return job.key, job.file, job.begun

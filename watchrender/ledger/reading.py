@@ -9,13 +9,27 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from watchrender.ledger.journal import FORMAT, Files, Raw, Tables, apply, decode, header, is_whole, loads, patiently
+from watchrender.ledger.journal import (
+    FORMAT,
+    Change,
+    Changes,
+    Files,
+    Raw,
+    Rows,
+    Tables,
+    apply,
+    decode,
+    header,
+    is_whole,
+    loads,
+    patiently,
+    tables_of,
+)
 
 #: What brings the tables of an older format to the next one. Format 0 is a plain TinyDB file.
 MIGRATIONS: dict[int, Callable[[Tables], Tables]] = {0: lambda tables: tables}
@@ -132,13 +146,12 @@ def _load_snapshot(files: Files) -> Loaded:
 def _parse_snapshot(path: Path, data: bytes | None) -> Loaded | None:
     if not data or not is_whole(data):
         return None
-    document = loads(data)
-    facts = document.pop("_journal")["1"]
+    tables, facts = tables_of(data)
     if facts["format"] > FORMAT:
         raise NewerLedger(path, facts["format"])
     return Loaded(
         source=path,
-        tables=_numbered(document),
+        tables=tables,
         format=facts["format"],
         snapshot_generation=facts["generation"],
         snapshot_bytes=len(data),
@@ -153,13 +166,9 @@ def _parse_plain(path: Path, data: bytes) -> Loaded | None:
         document = loads(data) if data.strip() else {}
         if "_journal" in document:
             return None
-        return Loaded(source=path, tables=_numbered(document), format=0)
+        return Loaded(source=path, tables={name: Rows.of(rows) for name, rows in document.items()}, format=0)
     except (ValueError, RecursionError, TypeError, AttributeError):
         return None
-
-
-def _numbered(document: Mapping[str, Mapping[str, Raw]]) -> Tables:
-    return {name: {int(key): row for key, row in rows.items()} for name, rows in document.items()}
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -177,7 +186,7 @@ class _Journal:
     generation: int
     size: int
     after: int | None = None  # the transaction before its first, from its header
-    records: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    records: list[tuple[int, Changes]] = field(default_factory=list)
     good_bytes: int = 0  # up to the end of the last good line
     first_bad: int | None = None  # where the first line lies that has an end, yet is not one of ours
 
@@ -204,7 +213,8 @@ class _Journal:
                 self.after = record["after"]
                 return True
         elif record.get("g") == self.generation:
-            self.records.append((record["n"], record["t"]))
+            said = record["t"].items()
+            self.records.append((record["n"], {name: None if one is None else Change.of(one) for name, one in said}))
             return True
         return False  # a whole line, but of another journal: an old block that a crash brought to light
 

@@ -1,8 +1,8 @@
 """A TinyDB that survives kill -9, a full disk and threads, and costs the same however long the history is.
 
 `JournalDB` is used like TinyDB; each change, or each block `with db.transaction():`, is one checksummed line, flushed
-to the disk before it is acknowledged. What is handed in or out is a copy: nobody outside holds a piece of the state
-(`documents` alone shares, for reading), and for that reason there is no query cache.
+to the disk before it is acknowledged. What is handed in or out is a copy: nobody outside holds a piece of the state,
+and for that reason there is no query cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tinydb.queries import QueryLike
 from tinydb.table import Document, Table
 
 from watchrender.ledger.draft import Draft, Touching
-from watchrender.ledger.journal import Raw, copied
+from watchrender.ledger.journal import Raw, packed
 from watchrender.ledger.reading import NewerLedger, read
 from watchrender.ledger.transactions import COMPACT_AT, JournalStorage, LedgerInUse, Stats, Sync
 
@@ -28,7 +28,7 @@ Fields = Mapping[str, Any] | Callable[[MutableMapping[str, Any]], None]
 
 
 class Documents(Mapping[int, Mapping[str, Any]]):
-    """One table's documents as they stand at each look, shared with the state: for reading only."""
+    """One table's documents as they stand at each look: for reading only. Each is read when it is asked for."""
 
     def __init__(self, storage: JournalStorage, table: str) -> None:
         self._storage = storage
@@ -41,7 +41,7 @@ class Documents(Mapping[int, Mapping[str, Any]]):
         return MappingProxyType(raw)
 
     def __iter__(self) -> Iterator[int]:
-        return iter([doc_id for doc_id, _ in self._storage.items(self._table)])
+        return iter([doc_id for doc_id, _ in self._storage.all_packed(self._table)])
 
     def __len__(self) -> int:
         return self._storage.count(self._table)
@@ -52,23 +52,31 @@ class Documents(Mapping[int, Mapping[str, Any]]):
     def values(self) -> ValuesView[Mapping[str, Any]]:
         return _Values(self)
 
-    def at_once(self) -> list[tuple[int, Mapping[str, Any]]]:
+    def at_once(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """All of one moment: a loop over them is not disturbed by what other threads do meanwhile."""
-        return [(doc_id, MappingProxyType(raw)) for doc_id, raw in self._storage.items(self._table)]
+        return ((doc_id, MappingProxyType(raw)) for doc_id, raw in self._storage.items(self._table))
+
+    def packed(self, doc_id: int) -> bytes | None:
+        """One document as JSON."""
+        return self._storage.packed(self._table, doc_id)
+
+    def all_packed(self) -> list[tuple[int, bytes]]:
+        """All of one moment, as JSON."""
+        return self._storage.all_packed(self._table)
 
 
 class _Items(ItemsView[int, Mapping[str, Any]]):
     _mapping: Documents
 
     def __iter__(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        return iter(self._mapping.at_once())
+        return self._mapping.at_once()
 
 
 class _Values(ValuesView[Mapping[str, Any]]):
     _mapping: Documents
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter([document for _, document in self._mapping.at_once()])
+        return (document for _, document in self._mapping.at_once())
 
 
 class JournalTable(Table):
@@ -137,7 +145,7 @@ class JournalTable(Table):
 
     def contains(self, cond: QueryLike | None = None, doc_id: int | None = None) -> bool:
         if doc_id is not None:
-            return self._storage.get(self._name, doc_id) is not None
+            return self._storage.packed(self._name, doc_id) is not None
         if cond is not None:
             return any(cond(raw) for _, raw in self._items())
         raise RuntimeError("You have to pass either cond or doc_id")
@@ -148,11 +156,11 @@ class JournalTable(Table):
     def __iter__(self) -> Iterator[Document]:
         return (self._handed_out(doc_id, raw) for doc_id, raw in self._items())
 
-    def _items(self) -> list[tuple[int, Raw]]:
+    def _items(self) -> Iterator[tuple[int, Raw]]:
         return self._storage.items(self._name)
 
     def _handed_out(self, doc_id: int, raw: Raw) -> Document:
-        return self.document_class(copied(raw), doc_id)
+        return self.document_class(raw, doc_id)
 
     # What stock TinyDB, this version or a later one, does in a way of its own comes through here.
 
@@ -170,14 +178,18 @@ class JournalTable(Table):
 
     def _get_next_id(self) -> int:
         known = self._next_id
-        free = known if known is not None else max((doc_id for doc_id, _ in self._items()), default=0) + 1
-        while self._storage.get(self._name, free) is not None:
+        free = (
+            known
+            if known is not None
+            else max((doc_id for doc_id, _ in self._storage.all_packed(self._name)), default=0) + 1
+        )
+        while self._storage.packed(self._name, free) is not None:
             free += 1
         self._next_id = free + 1
         return free
 
     def _read_table(self) -> dict[str, Mapping[str, Any]]:
-        return {str(doc_id): copied(raw) for doc_id, raw in self._items()}
+        return {str(doc_id): raw for doc_id, raw in self._items()}
 
     def _update_table(self, updater: Callable[[dict[int, Mapping[str, Any]]], None]) -> None:
         with self._storage.statement(self._name) as draft:
@@ -220,15 +232,16 @@ class JournalDB(TinyDB):
         """A live view of a table, without copying."""
         return Documents(self._storage, table)
 
-    def put(self, table: str, doc_id: int, document: Mapping[str, Any]) -> None:
-        """Set one document, whether it is there or not."""
-        with self._storage.statement(table) as draft:
-            draft[doc_id] = dict(document)
+    def put(self, table: str, doc_id: int, document: Mapping[str, Any]) -> bytes:
+        """Set one document, whether it is there or not. It as JSON."""
+        found = packed(document)
+        self._storage.put(table, doc_id, found)
+        return found
 
     def delete(self, table: str, doc_id: int) -> bool:
         """Remove one document. False if there is none."""
         with self._storage.transaction():
-            if self._storage.get(table, doc_id) is None:
+            if self._storage.packed(table, doc_id) is None:
                 return False
             with self._storage.statement(table) as draft:
                 del draft[doc_id]

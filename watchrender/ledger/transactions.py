@@ -1,7 +1,7 @@
 """The documents of all tables in memory, the transactions that change them, and the journal that keeps them.
 
-* A document in memory is never changed in place: a change makes a new one. So a snapshot is a shallow copy, taken in a
-  moment, and written by a thread while commits go on in the next journal.
+* A document in memory is JSON, never changed in place: a change makes a new one. So a snapshot is a shallow copy, taken
+  in a moment, and written by a thread while commits go on in the next journal.
 * Memory changes only after the line is on the disk, and by what the line says. If that fails, nothing has happened.
 * One lock guards it all. A transaction holds it from its first word until its line is on the disk, so an open
   transaction is seen by its own thread alone.
@@ -22,7 +22,7 @@ from tinydb.storages import Storage
 from watchrender import disk
 from watchrender.ledger import journal, reading
 from watchrender.ledger.draft import Draft
-from watchrender.ledger.journal import FORMAT, Files, Journal, Raw, Tables, copied
+from watchrender.ledger.journal import FORMAT, Changes, Files, Journal, Raw, Rows, Snapshot, Tables, loads
 
 #: Bytes of journal that are worth a snapshot; or twice the last snapshot, so that writing them stays a small share.
 COMPACT_AT = 4 * 1024 * 1024
@@ -84,7 +84,7 @@ class JournalStorage(Storage):
     def read(self) -> dict[str, dict[str, Any]]:
         """All of it, copied, as TinyDB asks for it."""
         with self.lock:
-            return {name: {str(doc_id): copied(raw) for doc_id, raw in self.items(name)} for name in self.names()}
+            return {name: {str(doc_id): raw for doc_id, raw in self.items(name)} for name in self.names()}
 
     def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
         """All of it anew."""
@@ -116,12 +116,27 @@ class JournalStorage(Storage):
             return {name for name in drafted | set(self._tables) if self._rows(name) is not None}
 
     def get(self, name: str, doc_id: int) -> Raw | None:
-        with self.lock:
-            return (self._rows(name) or {}).get(doc_id)
+        """One document, read anew."""
+        found = self.packed(name, doc_id)
+        return None if found is None else loads(found)
 
-    def items(self, name: str) -> list[tuple[int, Raw]]:
+    def packed(self, name: str, doc_id: int) -> bytes | None:
+        """One document as JSON."""
         with self.lock:
-            return list((self._rows(name) or {}).items())
+            rows = self._rows(name)
+            return None if rows is None else rows.packed(doc_id)
+
+    def items(self, name: str) -> Iterator[tuple[int, Raw]]:
+        """All documents of this moment, each read when its turn comes."""
+        return ((doc_id, loads(found)) for doc_id, found in self.all_packed(name))
+
+    def all_packed(self, name: str) -> list[tuple[int, bytes]]:
+        """All documents of this moment, as JSON."""
+        with self.lock:
+            rows = self._rows(name)
+            if rows is None:
+                return []
+            return [(doc_id, found) for doc_id in rows if (found := rows.packed(doc_id)) is not None]
 
     def count(self, name: str) -> int:
         with self.lock:
@@ -139,7 +154,7 @@ class JournalStorage(Storage):
                 compaction_error=self._compaction_error,
             )
 
-    def _rows(self, name: str) -> Mapping[int, Raw] | None:
+    def _rows(self, name: str) -> Rows | Draft | None:
         for layer in reversed(self._layers):
             if name in layer:
                 return layer[name] if layer[name].exists else None
@@ -175,6 +190,25 @@ class JournalStorage(Storage):
             if draft.added and name in self.next_ids:
                 self.next_ids[name] = max(self.next_ids[name], *(doc_id + 1 for doc_id in draft.added))
 
+    def put(self, name: str, doc_id: int, found: bytes) -> None:
+        """Set one document that is JSON already."""
+        with self.lock:
+            self._refuse_if_closed()
+            if name in self.next_ids:
+                self.next_ids[name] = max(self.next_ids[name], doc_id + 1)
+            if self._layers:
+                draft = self._draft(name)
+                draft.exists = True
+                draft.put(doc_id, found)
+            elif name == "_journal":
+                raise ValueError("_journal is the ledger's own table")
+            else:
+                try:
+                    self._commit({name: journal.Change(put={doc_id: found})})
+                except BaseException:
+                    self.next_ids.clear()
+                    raise
+
     def drop(self, name: str) -> None:
         """Remove a table with all that is in it."""
         with self.transaction():
@@ -199,13 +233,10 @@ class JournalStorage(Storage):
         elif changes := {name: draft.change() for name, draft in layer.items() if not draft.is_empty()}:
             self._commit(changes)
 
-    def _commit(self, changes: Mapping[str, Raw | None]) -> None:
-        line = journal.encode({"g": self._generation, "n": self._sequence + 1, "t": changes})
-        record = journal.decode(line[:-1])
-        if record is None:
-            raise ValueError("a document is nested too deeply to be read again")
+    def _commit(self, changes: Changes) -> None:
+        line = journal.line(self._generation, self._sequence + 1, changes)
         self._journal.append(line)
-        journal.apply(self._tables, record["t"])
+        journal.apply(self._tables, changes)
         self._sequence += 1
         self._pending_bytes += len(line)
         self._compact_if_due()
@@ -231,15 +262,15 @@ class JournalStorage(Storage):
                     return
                 if into_next_journal:
                     self._change_journals()
-                tables = {name: dict(rows) for name, rows in self._tables.items()}
+                tables = {name: rows.copy() for name, rows in self._tables.items()}
                 generation, sequence, pending = self._generation, self._sequence, self._pending_bytes
-            data = journal.snapshot(tables, generation, sequence, version=FORMAT)
-            journal.write_snapshot(self._files, data)
+            snapshot = Snapshot(tables=tables, generation=generation, sequence=sequence, version=FORMAT)
+            size = journal.write_snapshot(self._files, snapshot)
             with self.lock:
                 before, self._snapshot_generation = self._snapshot_generation, generation
                 self._pending_bytes -= pending
-                self._snapshot_bytes = len(data)
-                self._compact_due = max(self._compact_at, 2 * len(data))
+                self._snapshot_bytes = size
+                self._compact_due = max(self._compact_at, 2 * size)
                 self._compaction_error = None
             journal.sweep(self._files, oldest=before)
 
@@ -306,8 +337,13 @@ class JournalStorage(Storage):
 
     def _keep_evidence(self, loaded: reading.Loaded) -> None:
         if loaded.format < FORMAT and loaded.source:
-            data = journal.snapshot(loaded.tables, loaded.generation, loaded.sequence, version=loaded.format)
-            disk.write(self._files.free(f"format-{loaded.format}.json"), data)
+            evidence = Snapshot(
+                tables=loaded.tables,
+                generation=loaded.generation,
+                sequence=loaded.sequence,
+                version=loaded.format,
+            )
+            disk.write(self._files.free(f"format-{loaded.format}.json"), evidence)
         for path in loaded.spoiled:
             with suppress(OSError):  # it is worth less than a start
                 kept = self._files.free(f"damaged.{path.name.removeprefix(self._files.snapshot.stem + '.')}")

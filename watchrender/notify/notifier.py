@@ -20,9 +20,9 @@ from watchrender.config import Config
 from watchrender.core import clock as clocks
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job, new_id
-from watchrender.core.states import State, is_over
+from watchrender.core.states import State
 from watchrender.judge import merged_settings
-from watchrender.ledger.ledger import JOBS, Change, Ledger
+from watchrender.ledger.ledger import Change, Ledger
 from watchrender.logs import mask
 from watchrender.notify import message as messages
 from watchrender.notify.address import Way, shown, way
@@ -235,12 +235,7 @@ class Notifier:
             self._outbox.add((), now)
             mark = now
         self._behind = False
-        missed = [
-            job
-            for record in self._ledger.db.documents(JOBS).values()
-            if is_over(State(record.get("state", State.PENDING))) and record.get("updated_at", "") > max(mark, oldest)
-            if _moment(job := Job.from_record(dict(record))) > max(mark, oldest)
-        ]
+        missed = [job for job in self._ledger.ended(since=max(mark, oldest)) if _moment(job) > max(mark, oldest)]
         with self._lock:
             heard = {job.id for job in self._news if job.over}
             self._news = sorted((job for job in missed if job.id not in heard), key=_moment) + self._news

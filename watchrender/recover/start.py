@@ -6,6 +6,7 @@ rebuilt first. Whoever may write on the share may have written the files this re
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ class Recovery:
         statuses = read_statuses(self._folders.status)
         self._go_on_with_returns()
         self._lost_record.bring_back(statuses)
-        for job in (*self._ledger.live(), *self._places.unmoved()):
+        for job in itertools.chain(self._ledger.live(), self._places.unmoved()):
             self._mend(job)
         for job_id, closing in list(self._places.closings.items()):
             known = self._ledger.get(job_id)

@@ -314,10 +314,12 @@ class Folders:
 
     def taken(self, sub: str, name: str) -> bool:
         """Is this key's place in our folders taken: a folder in done/, or a sub-folder of that name anywhere?"""
-        place = PurePath(sub) / name
-        if _exists(self.done / place) or _exists(self.active / place) or (self.status / place).is_dir():
+        place = f"{os.sep}{sub}{os.sep}{name}" if sub else f"{os.sep}{name}"  # text: asked for each that comes
+        if os.path.lexists(f"{self.done}{place}") or os.path.lexists(f"{self.active}{place}"):
             return True
-        return any(_is_subfolder(folder / place) for folder in (self.failed, self.cancelled))
+        if os.path.isdir(f"{self.status}{place}"):
+            return True
+        return any(_is_subfolder(f"{folder}{place}") for folder in (self.failed, self.cancelled))
 
     # -- claim ----------------------------------------------------------------------------------------------
 
@@ -680,11 +682,7 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
-def _is_subfolder(path: Path) -> bool:
+def _is_subfolder(path: Path | str) -> bool:
     """A folder that has folders in it and is not a job's own: no status file of ours. An empty one, or one with files
     of somebody's only, is in the way of a folder there, and not of a key."""
     try:

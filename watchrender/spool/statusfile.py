@@ -12,10 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
+from pydantic_core import to_json as dumps
 
 from watchrender import disk
 from watchrender.core import clock, naming, status
@@ -32,9 +34,16 @@ MOVING_SECONDS = 10.0
 FRESH_POSITIONS = 20
 RETRY_SECONDS = 2.0
 MOVED_SECONDS = 2.0
+#: Files of jobs are written for so long before the overviews get their turn, so many at a stretch.
+SLICE_SECONDS = 0.5
+SLICE = 100
 
 
 def to_json(value: Any) -> bytes:
+    try:
+        return dumps(value, indent=1)  # a tenth of the time that the standard library takes
+    except ValueError:  # a file name that is no UTF-8
+        pass
     return json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
 
 
@@ -46,7 +55,8 @@ class StatusWriter:
     """Hears of changes (`changed`), writes files in its own thread.
 
     `queue_document` and `service_document` are asked for the two overview files when they are due; `is_online` says
-    whether the root may be written to at all, `may_beat` whether it is still ours to say that we serve it.
+    whether the root may be written to at all, `may_beat` whether it is still ours to say that we serve it. With
+    `newest`, which gives a job by its id, no job is kept here until its file is written: there may be fifty thousand.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class StatusWriter:
         service_document: Callable[[], Mapping[str, Any]],
         positions: Callable[[], list[Job]],
         etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
+        newest: Callable[[str], Job | None] | None = None,
         page: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
         is_online: Callable[[], bool] = lambda: True,
         may_beat: Callable[[], bool] = lambda: True,
@@ -67,6 +78,7 @@ class StatusWriter:
         self._service_document = service_document
         self._positions = positions
         self._etas = etas
+        self._newest = newest
         self._page = page  # (queue.json, service.json) → index.html
         self._page_due = 0.0
         self._is_online = is_online
@@ -74,8 +86,8 @@ class StatusWriter:
         self._clock = now
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._due: dict[str, tuple[Job, float]] = {}  # key → newest state, when it may be written
-        self._written: dict[str, float] = {}  # key → when it was last written, of jobs not over
+        self._due: dict[str, tuple[Job | str, float]] = {}  # key → newest state, or its id; when it may be written
+        self._written: dict[str, float] = {}  # key → when it was last written, of jobs that render
         self._placed: dict[str, tuple[int, Mapping[str, Any]]] = {}  # id → position and eta that its file says
         self._gone: set[str] = set()
         self._made: set[Path] = set()
@@ -102,7 +114,7 @@ class StatusWriter:
             last = self._written.get(job.key)
             due = last + PROGRESS_SECONDS if progress and last is not None else 0.0
             known = self._due.get(job.key)
-            self._due[job.key] = (job, min(due, known[1]) if known else due)
+            self._due[job.key] = (job if self._newest is None else job.id, min(due, known[1]) if known else due)
             self._gone.discard(job.key)
             self._queue_dirty = True
         if not progress:
@@ -150,8 +162,14 @@ class StatusWriter:
 
     def _turn(self, *, everything: bool = False) -> None:
         now = self._clock()
-        for job in self._ready(now, everything):
-            self._write_status(job, now)
+        left = len(self._due)  # not those that a disk refuses now: they are for another turn
+        while left > 0 and (ready := self._ready(now, everything)):
+            left -= len(ready)
+            for job in ready:
+                self._write_status(job, now)
+            if not everything and self._clock() - now >= SLICE_SECONDS:
+                self._wake.set()  # the beat must not stand still behind a full inbox: others would take us for dead
+                break
         self._remove_gone()
         if everything or self._is_queue_due(now):
             self._queue_dirty = False
@@ -174,15 +192,25 @@ class StatusWriter:
         return self._queue_dirty or (now >= self._queue_due + MOVING_SECONDS and bool(self._positions()))
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
-        with self._lock:
-            keys = [key for key, (_, due) in self._due.items() if everything or now >= due]
-            ready = [self._due.pop(key)[0] for key in keys]
-            for job in ready:  # now, not when it is done: what is heard meanwhile comes a second later
-                if job.over:
-                    self._written.pop(job.key, None)
-                else:
-                    self._written[job.key] = now
-            return ready
+        """The next whose files may be written, a handful; none when there are no more."""
+        while True:
+            with self._lock:
+                keys = list(islice((key for key, (_, due) in self._due.items() if everything or now >= due), SLICE))
+                found = [self._due.pop(key)[0] for key in keys]
+                # now, not when it is done: what is heard meanwhile comes a second later
+                self._written.update(dict.fromkeys(keys, now))
+            ready = [job for one in found if (job := self._job(one)) is not None]
+            with self._lock:
+                for job in ready:
+                    if job.state is not State.RENDERING:
+                        self._written.pop(job.key, None)
+            if ready or not keys:
+                return ready
+
+    def _job(self, one: Job | str) -> Job | None:
+        if isinstance(one, Job):
+            return one
+        return self._newest(one) if self._newest is not None else None
 
     def _write_status(self, job: Job, now: float, position: int | None = None) -> None:
         placed = self._placed.get(job.id)
@@ -194,7 +222,7 @@ class StatusWriter:
         if self._write(self.path(job.key), status.document(job, position=position, eta=eta)):
             return
         with self._lock:
-            self._due.setdefault(job.key, (job, now + RETRY_SECONDS))
+            self._due.setdefault(job.key, (job if self._newest is None else job.id, now + RETRY_SECONDS))
 
     def _refresh_positions(self) -> None:
         first = self._positions()[:FRESH_POSITIONS]

@@ -18,7 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 #: Folders deeper than this below the inbox are not looked into, and named: nobody sorts clients so many levels deep.
@@ -55,7 +66,7 @@ def look(path: Path | str) -> Look | None:
     )
 
 
-def read(path: Path, limit: int) -> tuple[bytes, Look] | None:
+def read(path: Path | str, limit: int) -> tuple[bytes, Look] | None:
     """The first `limit` bytes of a file and how it looked, by one open: never through a link, never waiting on a pipe.
 
     None: it is gone, or it changed while it was read. Other refusals are raised."""
@@ -218,6 +229,14 @@ def _hear_at_once() -> None:
     InotifyMoveEventGrouper.delay = 0.0
 
 
+#: What is asked of the system. Not that a file was opened or closed again: our own reading would tell of itself, four
+#: times for each job. Nor that a folder has changed: what has changed in it is told of.
+_HEARD = (
+    FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileDeletedEvent, FileClosedEvent,
+    DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
+)  # fmt: skip
+
+
 class Hints(FileSystemEventHandler):
     """Events → "look now", and at which paths. The observer is started anew when it goes deaf."""
 
@@ -235,7 +254,7 @@ class Hints(FileSystemEventHandler):
         _hear_at_once()
         try:
             observer = Observer()
-            observer.schedule(self, str(self._inbox), recursive=True)
+            observer.schedule(self, str(self._inbox), recursive=True, event_filter=list(_HEARD))
             observer.start()
         except Exception:
             return False
@@ -250,8 +269,6 @@ class Hints(FileSystemEventHandler):
             self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("opened", "closed_no_write"):
-            return
         with self._lock:
             self.heard += 1
             if len(self._paths) < 50_000:

@@ -190,7 +190,7 @@ class Hub:
             self.picture.take_progress(job)
             return Message(found.id, PROGRESS, found.at, job.id, lambda: progress_data(job), 500)
         if found.id > self._included:
-            self.picture.take(job, data.before.state if data.before is not None else None)
+            self.picture.take(job, data.before.state if data.before is not None else None, data.record)
         position = self.picture.position(job)
 
         def document() -> dict[str, Any]:

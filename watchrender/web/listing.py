@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ class Listed:
 class _Line:
     """The jobs that were not over when a first page was asked for, in order."""
 
-    ids: tuple[str, ...]
-    known: frozenset[str]
+    numbers: tuple[int, ...]
+    known: frozenset[int]
     newest: int  # the number of the newest job at that moment: later ones belong to no page of this line
 
 
@@ -139,13 +140,13 @@ class Pages:
 
     def _keep(self, name: str, line: _Line) -> str:
         """The name of a line that is gone on with; none for one without jobs."""
-        if name or not line.ids:
+        if name or not line.numbers:
             return name
         name = secrets.token_hex(6)
         with self._lock:
             self._lines[name] = line
             while len(self._lines) > MOST_LINES or (
-                len(self._lines) > 1 and sum(len(kept.ids) for kept in self._lines.values()) > MOST_IN_LINES
+                len(self._lines) > 1 and sum(len(kept.numbers) for kept in self._lines.values()) > MOST_IN_LINES
             ):
                 self._lines.popitem(last=False)
         return name
@@ -168,23 +169,32 @@ def place(job: Job) -> Place:
 
 def _line_up(ledger: Ledger, wanted: Wanted, after: Place) -> _Line:
     newest = ledger.serial  # before the look: what comes in between is in the line, and nowhere else
-    live = [] if after[0] >= _OVER or not wanted.may_be(frozenset(State) - OVER) else ledger.live()
+    if after[0] >= _OVER or not wanted.may_be(frozenset(State) - OVER):
+        return _Line(numbers=(), known=frozenset(), newest=newest)
+    running, queue, arriving = ledger.line()
+    parts: list[tuple[int, list[Place]]] = [
+        (0, sorted((job.arrival, job.serial) for job in running)), (1, list(queue)), (2, list(arriving))
+    ]  # fmt: skip
     ranks = {_RANKS[state] for state in _RANKS if wanted.may_be(frozenset({state}))}
-    places = sorted((stands, job.id) for job in live if (stands := place(job)) > after and stands[0] in ranks)
-    ids = tuple(job_id for _, job_id in places)
-    return _Line(ids=ids, known=frozenset(ids), newest=newest)
+    numbers = tuple(
+        stands[-1]
+        for rank, stand in parts
+        if rank in ranks
+        for stands in stand[bisect_right(stand, after[1:]) if rank == after[0] else 0 : 0 if rank < after[0] else None]
+    )
+    return _Line(numbers=numbers, known=frozenset(numbers), newest=newest)
 
 
 def _walk(ledger: Ledger, wanted: Wanted, line: _Line, at: _Cursor) -> Iterator[tuple[int, Place | None, Job]]:
     """Jobs from a cursor on, each with how much of the line was looked at then, and its place; one of the line that has
     ended meanwhile has none in it any more."""
-    for number in range(at.looked_at, len(line.ids)):
-        job = ledger.get(line.ids[number])
+    for number in range(at.looked_at, len(line.numbers)):
+        job = ledger.by_number(line.numbers[number])
         if job is not None:
             yield number + 1, None if job.over else place(job), job
     if not wanted.may_be(OVER):
         return
     below = -at.place[1] if at.place[0] == _OVER and len(at.place) > 1 else line.newest + 1
     for job in ledger.over(below=below):
-        if job.id not in line.known:
-            yield len(line.ids), place(job), job
+        if job.serial not in line.known:
+            yield len(line.numbers), place(job), job

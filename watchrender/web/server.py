@@ -26,7 +26,7 @@ from watchrender.control import Control
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job
 from watchrender.gate import Gate
-from watchrender.ledger.ledger import JOBS, Change, Ledger
+from watchrender.ledger.ledger import Change, Ledger
 from watchrender.spool.folders import Folders
 from watchrender.web.app import application
 from watchrender.web.aside import Aside
@@ -177,7 +177,7 @@ class WebServer:
             queue=queue,
         )
         tally = Tally(ledger.now)
-        tally.seed(ledger.db.documents(JOBS).values())
+        tally.seed(ledger)
         token = self._config.token
         return Site(
             **self._parts,
@@ -206,7 +206,7 @@ class WebServer:
         while True:
             included = hub.newest
             over = [job for job, _ in zip(self._ledger.over(), range(OVER_SHOWN), strict=False)]
-            picture = Picture(self._ledger.live(), over, self._ledger.counts)
+            picture = Picture(self._ledger.live(), over, self._ledger.counts, self._ledger.record_of)
             if hub.newest == included:
                 return picture, included
 

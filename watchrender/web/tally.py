@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from watchrender.core import clock
 from watchrender.core.states import OVER, State
+from watchrender.ledger.ledger import Ledger
 
 HOURS = 24
 
@@ -22,13 +23,12 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, State]] = Counter()
 
-    def seed(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def seed(self, ledger: Ledger) -> None:
         """Take what the record knows already."""
         oldest = clock.stamp(self._hour() - timedelta(hours=HOURS))
-        for record in records:
-            ended = record.get("finished_at")
-            if ended and ended >= oldest:
-                self.take(State(record["state"]), ended)
+        for job in ledger.ended(since=oldest):
+            if job.finished_at is not None and job.finished_at >= oldest:
+                self.take(job.state, job.finished_at)
 
     def take(self, state: State, ended: str) -> None:
         with self._lock:
