@@ -43,7 +43,7 @@ class _Line:
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    jobs, size, rate, seconds, rounds = (4, 10, 20, 1.0, 1) if quick else (10, 50, 20, 5.0, 1)
+    jobs, size, rate, seconds, rounds = (4, 10, 20, 1.0, 1) if quick else (10, 50, 20, 5.0, 3)
     found: dict[str, list[float]] = {"ours": [], "loop": [], "near": [], "near loop": []}
     with _server(size * 10**6, rate * 1e6) as address:
         for _ in range(rounds):

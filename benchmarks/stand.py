@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,13 @@ def needs(program: str, package: str) -> str:
     if found is None:
         raise CannotMeasure(f"{program} is not installed (Debian: {package})")
     return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float, pause: float = 0.005, *, what: str = "it") -> None:
