@@ -150,7 +150,7 @@ def test_a_reader_never_sees_half_a_file(desk: Desk) -> None:
     reader.join()
 
     assert torn == []
-    assert not [path for path in desk.folder.iterdir() if path.name.startswith(".")]
+    until(lambda: not [path for path in desk.folder.iterdir() if path.name.startswith(".")])  # the last is on its way
 
 
 def test_a_final_status_is_tried_until_it_is_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
