@@ -15,6 +15,7 @@ import pytest
 
 from tests.farm import SECRET, Asked, Pretended
 from tests.line import FILM, Line, serving, until
+from watchrender.core.failure import Code
 
 LONG = 60.0
 WELL: Callable[[Asked], tuple[int, bytes] | None] = lambda _asked: None  # noqa: E731 - the server answers by itself
@@ -95,6 +96,22 @@ def test_a_server_that_is_sick_while_a_job_renders_costs_nothing(
         until(lambda: is_tidy(line, farm), LONG)
 
     assert len(status["attempts"]) == 1 and len(farm.posts) == 1
+
+
+def test_a_server_that_was_away_for_long_gets_jobs_as_soon_as_it_answers(line: Line, farm: Pretended) -> None:
+    line.change(nexrender_server={"max_in_flight": 1})
+    with serving(line) as running:
+        line.drop("spot.json")
+        job = taken(farm)
+        until(lambda: any("has it" in why for why in line.whys("spot")), LONG)
+        assert running.service is not None
+        running.service.gate._tries[Code.NEXRENDER_SERVER_UNREACHABLE] = 20  # the next look is a minute away
+        farm.odd = lambda _asked: (502, b"")
+        until(lambda: waits(line), LONG)
+        farm.odd = WELL
+        until(lambda: waits(line) == [], 20)
+        farm.render(job)
+        line.wait("spot", "completed", LONG)
 
 
 def test_a_wrong_secret_is_told_as_such_where_people_look(line: Line, farm: Pretended) -> None:
@@ -364,6 +381,7 @@ def test_a_restart_with_several_in_flight_renders_nothing_twice(line: Line, farm
             line.drop(f"{name}.json", line.job(name))
         jobs = [taken(farm) for _ in names]
         until(lambda: all(any("has it" in why for why in line.whys(name)) for name in names), LONG)
+        until(lambda: line.overview().get("rendering") == names, LONG)  # in the order in which they began
     for job in jobs[:2]:
         farm.render(job)  # while nobody watches
     with serving(line):

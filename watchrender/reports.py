@@ -78,11 +78,16 @@ class Reports:
             "waiting_since": self._gate.waiting_since(),
             "why": self._gate.why(),
             "counts": self.counts(),
-            "rendering": [job.key for job in self._ledger.begun() if job.state is State.RENDERING],
+            "rendering": [job.key for job in self._in_work()],
             "health": self.health(),
             "ignored": [{"path": path, "why": why} for path, why in sorted(ignored)[:IGNORED_TOLD]],
             "ignored_total": len(ignored),
         }
+
+    def _in_work(self) -> list[Job]:
+        """The jobs that render, the first to start first: several on a farm."""
+        found = [job for job in self._ledger.begun() if job.state is State.RENDERING]
+        return sorted(found, key=lambda job: (job.started_at or "", job.arrival))
 
     def health(self) -> dict[str, Any]:
         intake = self.intake
@@ -120,7 +125,7 @@ class Reports:
             "waiting": [failure.to_dict() for failure in self._gate.waiting()],
             "counts": self.counts(),
             "total": self._ledger.counts[State.QUEUED],
-            "rendering": [_short(job, None) for job in self._ledger.begun() if job.state is State.RENDERING],
+            "rendering": [_short(job, None) for job in self._in_work()],
             "queue": [
                 _short(job, place, etas.get(job.id)) for place, job in enumerate(self._ledger.queue(QUEUE_LIMIT), 1)
             ],

@@ -21,7 +21,7 @@ from watchrender.ledger.ledger import Ledger
 from watchrender.render.engine import Limits
 from watchrender.render.server import Server
 
-_LOOK_SECONDS = 15.0  # an idle farm is asked this often whether it is there
+_LOOK_SECONDS = 5.0  # an idle farm is asked this often whether it is there
 _SWEEP_SECONDS = 30.0
 #: Of so many polls the busiest tells how many workers there are.
 _POLLS_REMEMBERED = 300
@@ -58,6 +58,7 @@ class Follower:
         self._asked_at = clock()
         self._at_work: deque[int] = deque(maxlen=_POLLS_REMEMBERED)
         self._poll_due = self._look_due = self._sweep_due = 0.0
+        self._was_away = False
 
     def turn(self) -> None:
         self._obey()
@@ -115,6 +116,7 @@ class Follower:
         if isinstance(found, Failure):
             self._unheard(found, self._asked_at - since)
             return
+        self._is_back()
         for flight in flights:
             with logger.contextualize(job=flight.job_id):
                 self._hear_safely(flight, found.jobs.get(flight.uid), asked_at)
@@ -131,10 +133,17 @@ class Follower:
         """The server is away. Its workers render on, and nobody is blamed for the silence: for so many seconds there
         was nothing to hear. No more than that is forgiven, for there are servers that answer now and then."""
         self.wait_for(failure)
+        self._was_away = True
         now = self._clock()
         for flight in self._flights.all():
             flight.news = min(now, flight.news + seconds)
             flight.shared = flight.shared or "the server was away for a while"
+
+    def _is_back(self) -> None:
+        """It answers again: nobody has to wait for the next look, which after a long while is a minute away."""
+        if self._was_away:
+            self._was_away = False
+            self._gate.looked(self._preparer.look(), self._preparer.LOOKED_FOR)
 
     # -- one job --------------------------------------------------------------------------------------------
 
