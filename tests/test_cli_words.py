@@ -166,6 +166,15 @@ def test_check_says_that_the_root_is_not_there(tmp_path: Path) -> None:
     assert f"warning: root: {tmp_path / 'renders'} is not there" in done.stdout
 
 
+def test_init_tells_programs_what_it_made(tmp_path: Path) -> None:
+    for written in (True, False):
+        made = json.loads(init(tmp_path, "init", "hot", "--json").stdout)
+
+        file = tmp_path / "watchrender.yaml"
+        assert made == {"root": str(tmp_path / "hot"), "config": str(file), "written": written}
+        assert (tmp_path / "hot" / "inbox").is_dir() and file.is_file()
+
+
 def test_init_does_not_leave_settings_for_another_folder_behind_as_if_they_were_its_own(tmp_path: Path) -> None:
     assert init(tmp_path, "init", "one").returncode == 0
     before = (tmp_path / "watchrender.yaml").read_bytes()
@@ -318,6 +327,12 @@ def test_what_is_wrong_with_the_configuration_or_the_place_is_said_in_words(live
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no configuration found" in init(empty, "list").stderr
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    lived.settings["root"] = str(bare)
+    for unmade in (("pause",), ("cancel", "--all")):
+        assert f"{bare}/inbox is not there" in said(lived, *unmade, code=2).stderr
+    assert not list(bare.iterdir())
     lived.settings["root"] = str(gone)
     for command in ("list", "pause", "submit"):
         words = (command, str(broken)) if command == "submit" else (command,)

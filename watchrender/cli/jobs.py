@@ -446,6 +446,8 @@ def cancel(
     """Take jobs out of the queue, or end a running render."""
     reach = _reach(context, config)
     if all_of_them:
+        if not reach.folders.inbox.is_dir():
+            leave(Exit.FIX, f"{reach.folders.inbox} is not there; mount the share, or make it with `watchrender init`")
         count = reach.cancel_all()
         later = "" if reach.beat() is not None else " (when the service runs again)"
         if as_json:

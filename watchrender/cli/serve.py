@@ -12,11 +12,13 @@ import typer
 from watchrender.cli.common import (
     ConfigOption,
     Exit,
+    JsonOption,
     UnusedConfigOption,
     config_to_write,
     is_found,
     leave,
     load_config,
+    print_json,
 )
 
 
@@ -80,6 +82,7 @@ def init(
             "-c", "--config", help="The configuration file to write; else watchrender.yaml here.", show_default=False
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a hot folder: its six folders in DIR, and watchrender.yaml here, where the commands look for it.
 
@@ -96,7 +99,6 @@ def init(
             (root / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         leave(Exit.FIX, f"{root} cannot be made: {error.strerror}")
-    typer.echo(f"hot folder: {root}")
     try:
         if not stands:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,10 @@ def init(
                 fresh.write(_first_config(root))
     except OSError as error:
         leave(Exit.FIX, f"{file} cannot be written: {error.strerror}; name another file with -c FILE")
+    if as_json:
+        print_json({"root": str(root), "config": str(file), "written": not stands})
+        return
+    typer.echo(f"hot folder: {root}")
     typer.echo(f"settings:   {file}{' (there already, and it stays as it is)' if stands else ''}")
     named = "" if is_found(file) else f" -c {shlex.quote(str(file))}"
     typer.echo(f"\nNext:\n  watchrender nexrender install\n  watchrender check{named}\n  watchrender run{named}")
