@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -554,6 +555,15 @@ def test_an_aerender_outside_an_after_effects_is_told(tmp_path: Path) -> None:
 
     assert found.code is Code.AERENDER_NOT_FOUND
     assert "commandLineRenderer.jsx" in found.message
+
+
+def test_a_program_of_its_own_in_nexrenders_place_is_not_told_what_it_needs(tmp_path: Path) -> None:
+    alone = program(tmp_path / "aerender", "")
+    own = Nexrender(command=("/opt/render",), root=None, cli_version=None, core_version=None)
+    installed = replace(own, root=tmp_path)
+
+    assert nexrender.patch_failure(alone, own) is None
+    assert failure(nexrender.patch_failure(alone, installed)).code is Code.AERENDER_NOT_FOUND
 
 
 @contextmanager

@@ -430,3 +430,18 @@ def test_films_of_a_share_grow_in_the_work_folder_and_arrive_all_the_same(line: 
         line.wait("job", "completed")
 
     assert "job/job.mp4" in line.files("done")
+
+
+def test_a_machine_that_could_not_render_says_so_though_nothing_is_queued(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "IDLE_LOOK_SECONDS", 0.2)
+    aerender = Path(line.settings["nexrender"]["aerender"])
+
+    with serving(line):
+        aerender.rename(aerender.with_name("away"))
+        until(lambda: line.waits_for() == ["AERENDER_NOT_FOUND"])
+        aerender.with_name("away").rename(aerender)
+        until(lambda: line.overview().get("waiting") == [])
+        line.drop("spot.json")
+        line.wait("spot", "completed")

@@ -31,6 +31,8 @@ from watchrender.render.engine import Ended, Engine
 from watchrender.render.process import TreeRecord
 from watchrender.spool.folders import Busy, ClaimLost, Folders
 
+#: Between two looks at the machine where no job asks for one.
+IDLE_LOOK_SECONDS = 5.0
 #: A delivery that is refused is tried again after so many seconds, then less and less often.
 BUSY_SECONDS = 2.0
 LONGEST_BUSY_SECONDS = 15.0
@@ -84,6 +86,7 @@ class Worker:
         )
         self._rest = self._concluder.rest
         self._footage_waits: dict[str, float] = {}  # job id → since when it waits for footage, monotonic
+        self._idle_look_due = 0.0
         self._slot: Slot | None = None
         self._at_once = threading.Event()  # a second signal: no grace for anybody
         self._deliveries: list[Delivery] = []
@@ -165,8 +168,9 @@ class Worker:
 
     def _next(self) -> Job | None:
         """The first job in the queue that may start now."""
-        if self._gate.look_due():
-            self._gate.looked(self._preparer.look(), self._preparer.LOOKED_FOR)
+        is_idle = not self._gate.waiting() and self._clock() >= self._idle_look_due
+        if is_idle or self._gate.look_due():
+            self._look()
         if not self._gate.may_start() or (self._gate.waiting() and self._delivering):
             return None  # a job that tries a closed gate is judged before the next one tries
         now, stamp = self._clock(), self._ledger.stamp()
@@ -176,6 +180,11 @@ class Worker:
             tried.clear()  # each has had its turn at the closed gate
             found = self._ledger.first(lambda job: self._may_start(job, now, stamp))
         return found
+
+    def _look(self) -> None:
+        """Look at the machine; also where nothing is queued: who asks whether it could render now is told the truth."""
+        self._idle_look_due = self._clock() + IDLE_LOOK_SECONDS
+        self._gate.looked(self._preparer.look(), self._preparer.LOOKED_FOR)
 
     def _may_start(self, job: Job, now: float, stamp: str) -> bool:
         if job.hold or job.cancel_requested:

@@ -117,6 +117,8 @@ def patch_failure(aerender: Path, nexrender: Nexrender | None = None) -> Failure
     try:
         mark = _mark(script.read_bytes())
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and nexrender is not None and nexrender.root is None:
+            return None  # a program of its own in nexrender's place: what it needs is not for us to say
         return fail(
             Code.AERENDER_NOT_FOUND,
             f"{aerender} is not inside an After Effects: {script} cannot be read ({error.strerror or error}).",

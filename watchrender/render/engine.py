@@ -250,6 +250,8 @@ class _Watch:
             self._sample(tree)
             self._log.tick()
             ended = asked() or self._limit_reached()
+            if ended in _OF_SILENCE and self._hears_more(tree):
+                ended = None
         found = self._evidence(tree, ended) if ended else None
         # By itself or not: nobody of its tree may outlive it, the next render would share the machine with them.
         stopped = tree.stop(grace, meanwhile=lambda: self._read_while_stopping(tree))
@@ -290,6 +292,12 @@ class _Watch:
             self._life.line(self._heard_at)
             self._log.add(chunk)
             self._waiting_lines.extend(self._lines.feed(chunk))
+
+    def _hears_more(self, tree: Tree) -> bool:
+        """Was it silent, or were we deaf? What kept us (a slow disk under the record) is not held against a render."""
+        heard_at = self._heard_at
+        self._read(tree, _TURN_SECONDS)
+        return self._heard_at != heard_at
 
     def _feed_waiting(self, until: float) -> bool:
         """Hand on the lines that were read; False if there is no more time."""
@@ -385,6 +393,8 @@ class _Watch:
         return found
 
 
+#: Limits of those who say nothing.
+_OF_SILENCE = (Ended.STARTUP, Ended.STALL)
 _WHY = {
     Ended.STARTUP: "After Effects was started and came to no line of the render within {limits.startup:g} s",
     Ended.STALL: "no new line, no growing file and next to no CPU time for {limits.stall:g} s",
