@@ -9,14 +9,14 @@ from html import escape
 
 _STYLE = """
 @page { margin: 10mm }
-body { font: 12px/1.3 "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #111; max-width: 190mm; margin: 0 auto }
+body { font: 13px/1.3 "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #111; max-width: 190mm; margin: 0 auto }
 h1 { font-size: 20px; margin: 0 0 6px }
 h2 { font-size: 14px; margin: 10px 0 4px }
 p, ul, pre, table { margin: 4px 0 }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: 2px 8px 2px 0; border-bottom: 1px solid #ccc }
 pre { background: #f0f0f0; padding: 4px 8px }
-code { font: 11px/1.3 Consolas, Menlo, "DejaVu Sans Mono", monospace }
+code { font: 12px/1.3 Consolas, Menlo, "DejaVu Sans Mono", monospace }
 ul { padding-left: 16px }
 """.strip()
 

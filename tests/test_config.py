@@ -455,6 +455,18 @@ def test_limits_that_can_never_act_are_cautions() -> None:
     assert configs.cautions(good("retry: {first_wait: 10m}")) == []
 
 
+def test_secrets_that_are_handed_on_to_nexrender_are_known_by_their_names() -> None:
+    variables = "{AWS_SECRET_ACCESS_KEY: abcd1234, FTP_PASS: efgh5678, AWS_KEY: ijkl9012, LANG: de_DE, MONKEY: Bonzo}"
+    config = good(f"nexrender: {{env: {variables}}}")
+    rows = {row.key: row for row in configs.settings_table(config)}
+
+    assert set(configs.secrets(config)) == {"abcd1234", "efgh5678", "ijkl9012"}
+    shown = rows["nexrender.env"].value
+    assert not any(secret in shown for secret in configs.secrets(config))
+    assert "LANG: de_DE" in shown and "MONKEY: Bonzo" in shown
+    assert config.nexrender.env["FTP_PASS"] == "efgh5678"
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

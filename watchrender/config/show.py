@@ -51,8 +51,14 @@ def settings_table(config: Config) -> list[Row]:
 def secrets(config: Config) -> list[str]:
     """What must never appear in a log: tokens, secrets, and the addresses of webhooks, which are secrets too."""
     targets = [text for target in config.notify.values() for text in (target.url, target.secret)]
-    found = [config.server.token, config.nexrender_server.secret, *targets]
+    handed_on = [text for name, text in config.nexrender.env.items() if _is_secret(name)]
+    found = [config.server.token, config.nexrender_server.secret, *targets, *handed_on]
     return [text for text in found if text]
+
+
+def _is_secret(name: str) -> bool:
+    """Is a variable's value one that nobody should read? Told by its name, as AWS_SECRET_ACCESS_KEY."""
+    return bool(re.search(r"secret|token|passw|credential|(^|_)(pass|pw|key)(_|$)|api_?key", name, re.IGNORECASE))
 
 
 def example(root: str = "/mnt/renders") -> str:
@@ -129,4 +135,6 @@ def _row(key: str, value: Any, field: FieldInfo, given: dict[str, Any]) -> Row:
         return Row(key, flow(value) if field.is_required() else default, default, "default")
     # A path is shown as it is understood; all else as it was written.
     shown = given[key].value if not key.endswith(("root", "_dir")) else value
+    if key == "nexrender.env":
+        shown = {name: _HIDDEN if _is_secret(name) else text for name, text in value.items()}
     return Row(key, _HIDDEN if field.repr is False else flow(shown), default, given[key].where)
