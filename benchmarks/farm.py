@@ -13,8 +13,8 @@ from benchmarks.stand import Stand, installed, timed, wait_until
 from tests.farm import SECRET, Farm, farm_set
 
 _METHOD = (
-    "{jobs} jobs whose render takes {seconds:g} s (the simulated After Effects sleeps between its frames, so that two "
-    "processors are enough for four of it), {rounds} rounds. The farm is nexrender-server 1.38.0 with nexrender-worker "
+    "{jobs} jobs whose render takes {seconds:g} s (the simulated After Effects sleeps between its frames), "
+    "{rounds} rounds. The farm is nexrender-server 1.38.0 with nexrender-worker "
     "1.8.16, which asks every 300 ms; watchrender polls every 500 ms and has {extra} jobs more in flight than workers. "
     "Every film is verified, hashed and delivered on both sides. Time: from the first drop to the last film in its "
     "place. Ideal: the renders alone, spread evenly."
