@@ -718,6 +718,34 @@ def test_a_sidecar_that_comes_changes_or_goes_while_the_job_waits_is_applied(han
     assert (hand.job("spot").priority, hand.job("spot").sidecar) == (50, None)
 
 
+def test_a_sidecar_that_becomes_a_job_is_one_and_settings_no_more(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.sidecar("spot.yaml", priority=80)
+    hand.pass_time(6)
+    assert hand.job("spot").priority == 80
+
+    hand.drop("spot.yaml", f"template: {hand.projects / 'spot.aep'}\ncomposition: Other\n")
+    hand.pass_time(6)
+
+    first, second = hand.job("spot"), hand.job("spot~2")
+    assert (first.state, first.priority, first.sidecar) == (State.QUEUED, 50, None)
+    assert (second.state, second.composition) == (State.QUEUED, "Other")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links as POSIX has them")
+def test_a_sidecar_that_becomes_a_link_counts_no_more(hand: Hand) -> None:
+    hand.drop("spot.json")
+    path = hand.sidecar("spot.yaml", priority=80)
+    hand.pass_time(6)
+
+    path.unlink()
+    path.symlink_to(hand.projects / "spot.aep")
+    hand.pass_time(6)
+
+    assert (hand.job("spot").priority, hand.job("spot").sidecar) == (50, None)
+    assert hand.intake.ignored == {"spot.yaml": letters.NOT_PLAIN}
+
+
 def test_a_sidecar_that_breaks_while_the_job_waits_refuses_it(hand: Hand) -> None:
     hand.drop("spot.json")
     hand.pass_time(1)

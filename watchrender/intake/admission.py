@@ -238,6 +238,10 @@ class Admission:
             self._ledger.note(job.id, waiting_for=judged.waiting_for, waiting_since=since, **judged.fields)
         self._watch.again(entry, now + max(FOOTAGE_SECONDS, len(self.waits) / FOOTAGE_A_SECOND))
 
+    def settings_gone(self, entry: Entry) -> None:
+        """What lies there is no settings file any more."""
+        self._sidecars.gone(entry)
+
     def save_again(self, entry: Entry, job: Job) -> None:
         self.waits.pop(job.id, None)
         self._watch.trees.pop(entry, None)

@@ -85,6 +85,8 @@ class Settling:
         if found is None:
             return False
         if not found.regular and entry.role is not Role.JOB:
+            if entry.role is Role.SIDECAR:
+                self._admission.settings_gone(entry)
             self._watch.ignore(entry, letters.NOT_PLAIN)
             return False
         if entry.role is Role.JOB and not entry.is_still(found):
@@ -116,6 +118,7 @@ class Settling:
         """It has been saved again: a job is judged anew, at its old place in the queue."""
         if entry.role is Role.SIDECAR:
             self._inbox.loose[entry] = None
+            self._watch.again(entry, now)  # it may be a job now, which is found out before it is applied
             return
         job = self._ledger.get(entry.job_id or "")
         if job is None or job.over or job.begun:
@@ -160,7 +163,8 @@ class Settling:
 
         def meet() -> None:
             if found is not None and self._inbox.get(entry.sub, entry.name) is entry and entry.role is not Role.JOB:
-                self._inbox.loose.pop(entry, None)
+                if entry.role is Role.SIDECAR:
+                    self._admission.settings_gone(entry)
                 self._arrivals.meet_job(entry, Form.FILE, found)
                 self._watch.again(entry, now)
 

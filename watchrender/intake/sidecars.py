@@ -129,7 +129,8 @@ class Sidecars:
             self._to_reread.pop(job.id, None)
 
     def gone(self, entry: Entry) -> None:
-        """A settings file has left the inbox."""
+        """A settings file has left the inbox, or is something else now."""
+        self._inbox.loose.pop(entry, None)
         for other in self._inbox.called(entry.sub, *aliases(entry.name)):
             if other.job_id is not None:
                 self._to_reread[other.job_id] = None
