@@ -17,8 +17,8 @@ KINDS = {
     "start": "a start and stop with one file",
     "life": "a life",
     "lost": "a life; then `state_dir` deleted",
-    "recovery": "the start after a life that was cut off, twice in a row",
-    "recovery without record": "the same, with `state_dir` deleted before",
+    "recovery": "what only the starts after these deaths do, twice in a row",
+    "recovery without record": "the same, with `state_dir` deleted before it",
 }
 
 

@@ -22,6 +22,10 @@ from watchrender.disk import DIED
 #: Files that are written anew every two seconds: cut off so often and not more.
 _BEATS = ("service.json", "queue.json", "index.html")
 _BEATS_CUT = 2
+#: A point that is not reached, because two threads came in another order, is tried so often.
+TRIES = 3
+#: And an effect of a start is looked for after so many deaths that led to it.
+DEATHS = 5
 
 
 @dataclass(kw_only=True)
@@ -30,7 +34,7 @@ class Tally:
 
     points: int = 0  # that its life passes
     cut: int = 0  # where the process was ended
-    missed: int = 0  # not reached in the run that was to end there: order of threads
+    missed: int = 0  # not reached in any of the runs that were to end there: order of threads
     faults: dict[str, list[str]] = field(default_factory=dict)  # by point
 
     def add(self, other: Tally) -> None:
@@ -103,20 +107,36 @@ def sample(points: Sequence[str], most: int, salt: str) -> list[str]:
     """So many of the points, always the same ones, spread over their names before their numbers."""
 
     def rank(point: str) -> tuple[int, int]:
-        return int(point.rpartition("#")[2]), zlib.crc32(f"{salt} {point}".encode())
+        number = point.rpartition("#")[2]
+        return int(number) if number.isdecimal() else 0, zlib.crc32(f"{salt} {point}".encode())
 
     chosen = set(sorted(points, key=rank)[:most])
     return [point for point in points if point in chosen]
 
 
-def cut(scenario: Scenario, point: str, forge: Forge, tmp: Path, *, lose_record: bool = False) -> Tally:
-    """Live until this point, end there, start again, and look."""
-    with laid(scenario, forge, tmp) as harmed:
-        died = die_at(harmed, scenario, point)
-        if died and lose_record:
-            harmed.lose_record()
-        harmed.start()
-        faults = come_to_rest(harmed, scenario)
+def cut(
+    scenario: Scenario,
+    point: str,
+    forge: Forge,
+    tmp: Path,
+    *,
+    lose_record: bool = False,
+    recoveries: Recoveries | None = None,
+) -> Tally:
+    """Live until this point, end there, start again, and look. `recoveries` is told what that start has passed."""
+    died, faults = False, list[str]()
+    for _ in range(TRIES):
+        with laid(scenario, forge, tmp) as harmed:
+            died = die_at(harmed, scenario, point)
+            if died and lose_record:
+                harmed.lose_record()
+            passed = harmed.home.parent / "points"
+            harmed.start(**({"POINTS": str(passed)} if recoveries is not None else {}))
+            faults = come_to_rest(harmed, scenario)
+            if died and recoveries is not None:
+                recoveries.passed(point, passed.read_text(encoding="utf-8").splitlines())
+        if died or faults:
+            break
     return Tally(cut=int(died), missed=int(not died), faults={point: faults} if faults else {})
 
 
@@ -131,35 +151,59 @@ def die_at(harmed: Harmed, scenario: Scenario, point: str) -> bool:
     return died
 
 
-def cut_thrice(
-    scenario: Scenario, point: str, forge: Forge, tmp: Path, most: int, plain: set[str], *, lose_record: bool = False
+@dataclass(kw_only=True)
+class Recoveries:
+    """What starts after a death have passed that an undisturbed life does not: each of these effects by its name, with
+    a few of the deaths that led to it."""
+
+    plain: set[str]  # the names of the points of an undisturbed life
+    found: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # name → deaths, and points of the starts
+
+    def passed(self, death: str, points: Sequence[str]) -> None:
+        for point in cuts(points):
+            name = point.rpartition("#")[0]
+            if name not in self.plain or ":recover." in point:
+                self.found.setdefault(name, []).append((death, point))
+
+
+def names(points: Sequence[str]) -> set[str]:
+    """The names of these points: what is done, without how often."""
+    return {point.rpartition("#")[0] for point in points}
+
+
+def cut_recoveries(
+    scenario: Scenario, recoveries: Recoveries, forge: Forge, tmp: Path, *, most: int | None, lose_record: bool
 ) -> Tally:
-    """Live until this point and end there; then end the start after it at each effect that only it has, and the start
-    after that at the same one. `plain`: the names of the points of an undisturbed life."""
-    with laid(scenario, forge, tmp) as harmed:
-        if not die_at(harmed, scenario, point):
-            return Tally(missed=1)
-        if lose_record:
-            harmed.lose_record()
-        passed = harmed.home.parent / "points"
-        harmed.start(POINTS=str(passed))
-        faults = come_to_rest(harmed, scenario)
-        if faults:
-            return Tally(faults={point: faults})
-        points = passed.read_text(encoding="utf-8").splitlines()
-    total = Tally(points=len(points))
-    own = [found for found in cuts(points) if found.rpartition("#")[0] not in plain or ":recover." in found]
-    for second in sample(own, most, point):
+    """End the starts after a death at each effect that only they have, and the start after that at the same one."""
+    total = Tally(points=len(recoveries.found))
+    effects = list(recoveries.found)
+    for effect in effects if most is None else sample(effects, most, scenario.name):
+        tally = Tally(missed=1)
+        for first, second in recoveries.found[effect][:DEATHS]:
+            tally = cut_thrice(scenario, first, second, forge, tmp, lose_record=lose_record)
+            if tally.cut or tally.faults:
+                break
+        total.add(tally)
+    return total
+
+
+def cut_thrice(
+    scenario: Scenario, first: str, second: str, forge: Forge, tmp: Path, *, lose_record: bool = False
+) -> Tally:
+    """Live until the first point and end there; end the start after it at the second, and the start after that, where
+    it comes there, too. Start again, and look."""
+    died, words, faults = 0, "", list[str]()
+    for _ in range(TRIES):
         with laid(scenario, forge, tmp) as harmed:
-            if not die_at(harmed, scenario, point):
-                total.missed += 1
+            if not die_at(harmed, scenario, first):
                 continue
             if lose_record:
                 harmed.lose_record()
-            died = die_at(harmed, scenario, second)
-            again = died and die_at(harmed, scenario, second)
+            died = int(die_at(harmed, scenario, second))
+            died += died and die_at(harmed, scenario, second)
             harmed.start()
             faults = come_to_rest(harmed, scenario)
-            words = f"{point}, then {second}{' twice' if again else ''}"
-            total.add(Tally(cut=died + again, missed=int(not died), faults={words: faults} if faults else {}))
-    return total
+            words = f"{first}, then {second}{' twice' if died > 1 else ''}"
+        if died or faults:
+            break
+    return Tally(cut=died, missed=int(not died), faults={words: faults} if faults else {})
