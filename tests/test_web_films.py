@@ -25,14 +25,14 @@ FOUND = films.Found(path=Path("x.mp4"), size=1000, modified_ns=1_700_000_000_000
         ("bytes=0-9", range(10)), ("bytes=990-", range(990, 1000)), ("bytes=-10", range(990, 1000)),
         ("bytes=0-99999", range(1000)), ("bytes=-99999", range(1000)), ("bytes = 5 - 5", range(5, 6)),
         ("bytes=9-5", None), ("bytes=-", None), ("bytes=0-1,5-6", None), ("items=0-1", None), ("", None),
-        ("bytes=a-b", None), ("bytes=0-" + "9" * 30, None),
+        ("bytes=a-b", None), ("bytes=0-" + "9" * 30, range(1000)), ("bytes=-" + "9" * 30, range(1000)),
     ],
 )  # fmt: skip
 def test_a_range_is_a_part_or_the_whole(asked: str, part: range | None) -> None:
     assert films.range_of(Headers({"range": asked} if asked else {}), FOUND) == part
 
 
-@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
+@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0", f"bytes={'9' * 30}-"])
 def test_a_range_outside_is_told_with_the_size(asked: str) -> None:
     with pytest.raises(Problem) as told:
         films.range_of(Headers({"range": asked}), FOUND)
@@ -45,6 +45,20 @@ def test_a_range_of_another_version_is_the_whole() -> None:
     assert films.range_of(Headers({"range": "bytes=0-9", "if-range": FOUND.tag}), FOUND) == range(10)
     assert films.range_of(Headers({"range": "bytes=0-9", "if-range": '"old"'}), FOUND) is None
     assert films.range_of(Headers({"range": "bytes=0-9", "if-range": FOUND.modified}), FOUND) == range(10)
+
+
+@pytest.mark.parametrize(
+    ("headers", "known"),
+    [
+        ({}, False), ({"if-none-match": FOUND.tag}, True), ({"if-none-match": f'"old", W/{FOUND.tag}'}, True),
+        ({"if-none-match": "*"}, True), ({"if-none-match": '"old"'}, False),
+        ({"if-modified-since": FOUND.modified}, True), ({"if-modified-since": "Thu, 01 Jan 1970 00:00:00 GMT"}, False),
+        ({"if-modified-since": "yesterday"}, False),
+        ({"if-modified-since": FOUND.modified, "if-none-match": '"a"'}, False),
+    ],
+)  # fmt: skip
+def test_who_has_this_version_already_is_sent_nothing(headers: dict[str, str], known: bool) -> None:
+    assert films.is_known(Headers(headers), FOUND) == known
 
 
 @pytest.fixture

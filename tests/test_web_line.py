@@ -101,6 +101,28 @@ def test_a_job_that_no_inbox_would_take_is_refused_at_the_door(line: Line) -> No
     assert not (line.home / "outside").exists()
 
 
+def test_a_job_that_is_refused_can_be_read_on_its_page(line: Line) -> None:
+    with serving(line), _client(line) as client:
+        sent = line.job() | {"template": {"src": "spot.aep"}}
+        answer = client.post("/api/v1/jobs", json={"name": "spot", "job": sent, "settings": {"priorty": 5}})
+        job = line.wait("spot", "failed", 60)
+        shown = client.get(f"/api/v1/jobs/{job['id']}/document")
+
+    assert answer.status_code == 202
+    assert (shown.status_code, shown.json()["document"]) == (200, sent)
+
+
+def test_of_many_ids_one_that_is_no_jobs_is_told_and_the_others_are_done(line: Line) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    line.drop("spot.json")
+    with serving(line), _client(line) as client:
+        job = line.wait("spot", "queued", 60)["id"]
+        answer = client.post("/api/v1/jobs/hold", json={"ids": ["nobody", job]})
+
+    assert answer.status_code == 200
+    assert [(one["id"], one["status"]) for one in answer.json()["jobs"]] == [("nobody", 404), (job, 200)]
+
+
 def test_a_job_whose_file_could_not_be_written_is_written_when_it_is_sent_again(line: Line) -> None:
     body = {"name": "spot", "job": line.job()}
     key = {"Idempotency-Key": "order-4711"}

@@ -187,6 +187,7 @@ JOB = Job(
         (Wanted(sub="clientA"), True),
         (Wanted(sub="client"), False),
         (Wanted(sub=""), False),
+        (Wanted(sub="CLIENTA/"), True),
         (Wanted(q="SPOT main"), True),
         (Wanted(q="asset_missing clienta"), True),
         (Wanted(q="spot nothing"), False),

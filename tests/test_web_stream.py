@@ -426,6 +426,20 @@ def test_a_body_is_judged_whole(alone: Alone, body: bytes, kind: str, status: in
         assert answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "name: is missing; job: is missing"),
+        ({"name": "spot", "job": {}, "priority": 5}, "priority: is no key here; leave it out"),
+        ({"name": "spot", "job": "spot.aep"}, "job: is no JSON object"),
+        ([], "the body is no JSON object"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_in_words(alone: Alone, body: Any, words: str) -> None:
+    with alone.client() as client:
+        assert client.post("/api/v1/jobs", json=body).json()["detail"] == words
+
+
 def test_a_body_that_is_packed_is_told_so(alone: Alone) -> None:
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     with alone.client() as client:
@@ -474,7 +488,7 @@ def test_an_order_for_nothing_in_particular_is_refused(alone: Alone) -> None:
     """`{}` must not mean "all"."""
     alone.ledger.add(why="test", name="spot")
     with alone.client() as client:
-        for wanted in ({}, {"state": []}, {"q": None}, {"ids": []}, {"ids": ["x"]}, {"ids": ["0" * 26], "q": "spot"}):
+        for wanted in ({}, {"state": []}, {"q": None}, {"ids": []}, {"ids": [""]}, {"ids": ["0" * 26], "q": "spot"}):
             assert client.post("/api/v1/jobs/cancel", json=wanted).status_code == 422, wanted
         found = client.post("/api/v1/jobs/cancel", json={"state": "pending", "q": "sp"}).json()
 

@@ -23,6 +23,7 @@ from watchrender.intake import Intake, Pace
 from watchrender.judge import Judge
 from watchrender.ledger.ledger import Ledger, utc_now
 from watchrender.prepare import Places
+from watchrender.spool import jobfile
 from watchrender.spool.folders import Folders
 from watchrender.spool.plain import read_plain
 from watchrender.spool.volume import Volume, free_bytes
@@ -175,7 +176,10 @@ def document_of(folders: Folders, judge: Judge, job: Job) -> dict[str, Any] | No
     except OSError:
         return None
     read = judge.read(job, source, data)
-    return None if isinstance(read, Failure) else read[0].document
+    if not isinstance(read, Failure):
+        return read[0].document
+    # What is wrong with a job is seen best in the job.
+    return None if data is None or len(data) > judge.max_job_size else jobfile.as_written(data, job.file)
 
 
 def _short(job: Job, position: int | None, eta: dict[str, Any] | None = None) -> dict[str, Any]:

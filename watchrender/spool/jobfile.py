@@ -22,6 +22,7 @@ from watchrender.core.units import format_size
 
 __all__ = [
     "JobText",
+    "as_written",
     "completeness",
     "is_yaml",
     "is_yaml_job",
@@ -87,6 +88,18 @@ def read(data: bytes, filename: str, max_size: int) -> JobText | Failure:
         return _read_json(decoded.text, filename)
     except Unreadable as fault:
         return _unreadable(filename, fault)
+
+
+def as_written(data: bytes, filename: str) -> dict[str, Any] | None:
+    """The document of a job as it stands there, right or wrong, without what is ours in it. None: it has none."""
+    decoded = _decoded(data)
+    if isinstance(decoded, Unreadable):
+        return None
+    try:
+        found = yamltext.parse(decoded.text).value if is_yaml(filename) else jsontext.parse(decoded.text)
+    except Unreadable:
+        return None
+    return {key: value for key, value in found.items() if key != OWN_KEY} if isinstance(found, dict) else None
 
 
 def read_sidecar(data: bytes, filename: str) -> Settings | Failure:

@@ -69,8 +69,22 @@ def problem_of(wrong: ValidationError) -> Problem:
     return Problem(422, told[:2000], errors=errors)
 
 
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is no key here; leave it out",
+    "model_type": "the body is no JSON object",
+    "model_attributes_type": "the body is no JSON object",
+    "dict_type": "is no JSON object",
+    "list_type": "is no list",
+    "string_type": "is no text",
+    "int_type": "is no whole number",
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+}
+
+
 def _words(fault: Any) -> str:
-    return str(fault["msg"]).removeprefix("Value error, ")
+    return _WORDS.get(fault["type"]) or str(fault["msg"]).removeprefix("Value error, ")
 
 
 class Parameters:

@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -134,7 +134,7 @@ def range_of(headers: Headers, found: Found) -> range | None:
 
     Several ranges at once, other units and malformed ones are answered with the whole, as HTTP allows.
     """
-    asked = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", headers.get("range", ""))
+    asked = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,1000})\s*-\s*(\d{0,1000})\s*", headers.get("range", ""))
     if asked is None or asked[1] == asked[2] == "":
         return None
     condition = headers.get("if-range")
@@ -152,6 +152,18 @@ def range_of(headers: Headers, found: Found) -> range | None:
     if empty or start >= stop:
         raise Problem(416, f"the file has {found.size} bytes", headers={"content-range": f"bytes */{found.size}"})
     return range(start, stop)
+
+
+def is_known(headers: Headers, found: Found) -> bool:
+    """Does whoever asks have this version already?"""
+    tags = headers.get("if-none-match")
+    if tags is not None:
+        return any(tag.strip().removeprefix("W/") in (found.tag, "*") for tag in tags.split(","))
+    try:
+        since = parsedate_to_datetime(headers.get("if-modified-since", "")).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return found.modified_ns // 1_000_000_000 <= since
 
 
 def pieces(part: range) -> Iterator[range]:
@@ -184,13 +196,14 @@ class Film:
     def __init__(self, share: Aside, found: Found, request: Request, *, name: str) -> None:
         self._share = share
         self._found = found
-        self._part = range_of(request.headers, found)
-        self._same = request.headers.get("if-none-match") in (found.tag, "*")
+        # A part is for GET alone (RFC 9110, 14.2); a HEAD tells of the whole.
+        self._part = range_of(request.headers, found) if request.method == "GET" else None
+        self._same = is_known(request.headers, found)
         self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._same:
-            await _start(send, 304, {"etag": self._found.tag})
+            await _start(send, 304, {"etag": self._found.tag, "last-modified": self._found.modified})
             await send({"type": "http.response.body", "body": b""})
             return
         part = self._part or range(self._found.size)

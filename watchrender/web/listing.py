@@ -15,7 +15,9 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
+from watchrender.core import naming
 from watchrender.core.job import Job
 from watchrender.core.states import OVER, State
 from watchrender.ledger.ledger import Ledger
@@ -50,7 +52,7 @@ class Wanted:
     def matches(self, job: Job) -> bool:
         if self.states is not None and job.state not in self.states:
             return False
-        if self.sub is not None and job.sub != self.sub and not (self.sub and job.sub.startswith(f"{self.sub}/")):
+        if self.sub is not None and not _is_inside(_folded(job.sub), _folded(self.sub)):
             return False
         if self.tag is not None and self.tag not in job.tags:
             return False
@@ -63,9 +65,20 @@ class Wanted:
         return self.states is None or bool(self.states & states)
 
 
+@lru_cache(maxsize=4096)
+def _folded(sub: str) -> str:
+    """A sub-folder as keys are compared, however its ends are written."""
+    return naming.fold(sub).strip("/")
+
+
+def _is_inside(sub: str, wanted: str) -> bool:
+    return sub == wanted or bool(wanted and sub.startswith(f"{wanted}/"))
+
+
 def _has_words(q: str, job: Job, code: str) -> bool:
-    text = " ".join((job.key, job.id, job.template or "", job.composition or "", code, *job.tags)).casefold()
-    return all(word in text for word in q.casefold().split())
+    text = " ".join((job.key, job.id, job.template or "", job.composition or "", code, *job.tags))
+    folded = naming.fold(text)
+    return all(word in folded for word in naming.fold(q).split())
 
 
 @dataclass(frozen=True, kw_only=True)

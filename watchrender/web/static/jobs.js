@@ -3,6 +3,7 @@
 export const OVER = ["completed", "failed", "cancelled"];
 export const STATES = ["rendering", "queued", "validating", "pending", ...OVER];
 const MOST_OVER = 2000;
+const TOLD = 200; // jobs of the queue whose expected times are sent again and again
 
 export function empty() {
   return { service: null, counts: {}, total: null, jobs: new Map(), etas: new Map(), more: null };
@@ -88,8 +89,13 @@ export function matches(job, filter) {
   if (filter.code && (job.error ?? {}).code !== filter.code) return false;
   if (!filter.q) return true;
   const text = [job.job, job.id, job.template, job.composition, (job.error ?? {}).code, ...(job.tags ?? [])];
-  const whole = text.filter(Boolean).join(" ").toLowerCase();
-  return filter.q.toLowerCase().split(/\s+/).every((word) => whole.includes(word));
+  const whole = folded(text.filter(Boolean).join(" "));
+  return folded(filter.q).split(/\s+/).every((word) => whole.includes(word));
+}
+
+// As the server compares: a Mac writes é as two characters.
+function folded(text) {
+  return text.normalize("NFC").toLowerCase();
 }
 
 const RANK = { queued: 0, validating: 1, pending: 2 };
@@ -120,7 +126,9 @@ export function lists(state, filter) {
 
 function withEta(state, job) {
   const told = state.etas.get(job.id);
-  return told ? { ...job, eta: told.eta ?? job.eta, position: told.position ?? job.position } : job;
+  if (told) return { ...job, eta: told.eta ?? job.eta, position: told.position ?? job.position };
+  // What was known when this one was fetched is not brought up to date.
+  return state.etas.size < TOLD || job.state !== "queued" ? job : { ...job, eta: { basis: `after the first ${TOLD}` } };
 }
 
 export function values(state, of) {

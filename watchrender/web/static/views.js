@@ -295,7 +295,7 @@ function Running({ page, job }) {
       </div>
       <${Bar} job=${job} />
       <${Pace} page=${page} job=${job} />
-      ${page.act && html`<${LogTail} page=${page} job=${job} lines=${20} />`}
+      ${page.act && html`<${LogTail} page=${page} job=${job} lines=${40} />`}
     </article>
   `;
 }
@@ -303,13 +303,14 @@ function Running({ page, job }) {
 function LogTail({ page, job, lines }) {
   const [text, setText] = useState("");
   const box = useRef(null);
+  const atEnd = useRef(true); // who reads further up is left there
   const runs = !isOver(job);
   useEffect(() => {
     let gone = false;
     const load = async () => {
       if (document.hidden) return;
       const found = await page.act.log(job.id, lines);
-      if (!gone && found != null) setText(found);
+      if (!gone && found != null) setText(found.replace(/\n\s*\n/g, "\n"));
     };
     load();
     const timer = runs ? setInterval(load, 2000) : null;
@@ -319,9 +320,10 @@ function LogTail({ page, job, lines }) {
     };
   }, [job.id, job.state]);
   useEffect(() => {
-    if (box.current) box.current.scrollTop = box.current.scrollHeight;
+    if (box.current && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [text]);
-  return html`<pre class="log" ref=${box} tabindex="0" role="region" aria-label=${`Log of ${job.job}`}>${text || "…"}</pre>`;
+  const scrolled = ({ target }) => (atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 8);
+  return html`<pre class="log" ref=${box} onScroll=${scrolled} tabindex="0" role="region" aria-label=${`Log of ${job.job}`}>${text || "…"}</pre>`;
 }
 
 // -- the queue -----------------------------------------------------------------------------------------------
@@ -665,7 +667,7 @@ function Settings({ page, job }) {
   return html`
     <section aria-labelledby="settings"><h3 id="settings">Settings, and where each came from</h3>
       <table><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
-        <tbody>${found.settings.map((setting) => html`<tr key=${setting.key}><th scope="row">${setting.key}</th><td><code>${JSON.stringify(setting.value)}</code></td><td>${setting.source}</td></tr>`)}</tbody>
+        <tbody>${found.settings.map((setting) => html`<tr key=${setting.key}><th scope="row">${setting.key}</th><td><code>${typeof setting.value === "string" ? setting.value : JSON.stringify(setting.value)}</code></td><td>${setting.source}</td></tr>`)}</tbody>
       </table>
     </section>
   `;

@@ -19,14 +19,16 @@ export function ago(stamp, now) {
   return at == null ? "" : `${duration((now - at) / 1000)} ago`;
 }
 
-// 14:32, with the day where it is not today.
+// 14:32, with the day where it is not today, and the year where it is another one.
 export function clock(stamp, now, seconds = false) {
   const at = moment(stamp);
   if (at == null) return "";
   const date = new Date(at);
   const time = date.toLocaleTimeString([], { hour: "numeric", minute: "2-digit", second: seconds ? "2-digit" : undefined });
-  if (date.toDateString() === new Date(now).toDateString()) return time;
-  return `${date.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })} ${time}`;
+  const today = new Date(now);
+  if (date.toDateString() === today.toDateString()) return time;
+  const year = date.getFullYear() === today.getFullYear() ? undefined : "numeric";
+  return `${date.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short", year })} ${time}`;
 }
 
 export function exact(stamp) {
