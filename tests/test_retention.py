@@ -428,10 +428,7 @@ def test_while_there_is_room_caches_stay_and_when_there_is_none_they_go_oldest_f
 # -------------------------------------------------------------------------------------------------- the whole service
 
 
-def test_the_service_keeps_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchrender.service.HOUSE_SECONDS", 0.1)
-    monkeypatch.setattr(keeping, "FIRST_ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(keeping, "ROUND_SECONDS", 0.2)
+def test_the_service_keeps_house_and_a_term_of_seconds_to_the_second(tmp_path: Path) -> None:
     line = Line(tmp_path, retention={"history": "1s", "status": "1s", "done": "1s", "failed": "1s"})
     line.drop("spot.json")
     line.drop("nope.json", line.job(project="missing"))

@@ -6,9 +6,10 @@
     retention.failed    job folders in failed/ and cancelled/       (null: for ever)
     retention.logs      the service's own logs
 
-By age the record and the status files go on the main thread, in a moment; folders and logs in a thread of their own,
-once an hour. A job folder is one that holds a final status of ours; it goes whole, by one rename to a hidden name
-first. Where a term is new or shorter, the first round says in the log what would go, and the next one removes it.
+By age the record and the status files go on the main thread, in a moment, once a minute; folders and logs in a thread
+of their own, once an hour; both more often where a term is so short that this would be late. A job folder is one that
+holds a final status of ours; it goes whole, by one rename to a hidden name first. Where a term is new or shorter, the
+first round says in the log what would go, and the next one removes it.
 
 By free space only what can be had again goes: fetched sources, compiled scripts, the work of failed attempts. Films and
 job folders never do.
@@ -36,9 +37,12 @@ from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import STATUS_SUFFIX, Folders, final_status, read_status
 from watchrender.spool.volume import free_bytes
 
+TURN_SECONDS = 60.0
 ROUND_SECONDS = 3600.0
 #: The first round waits until the start is over.
 FIRST_ROUND_SECONDS = 120.0
+#: A term of a few seconds is late by a quarter of itself at most.
+LATE = 4
 #: Caches go while less than so many times `limits.min_free_disk` is free: below once the queue waits.
 PRESSURE = 2
 _REMOVING = ".removing-"
@@ -130,13 +134,20 @@ class Retention:
         self._gone = gone  # remove the status file of this key
         self._is_online = is_online
         self._clock = clock
-        self._due = clock() + FIRST_ROUND_SECONDS
+        terms = self._terms
+        quick = (terms.history, terms.status)
+        slow = [term for term in (terms.status, terms.done, terms.failed, terms.logs) if term is not None]
+        #: Seconds between two turns.
+        self.turn_seconds = min(TURN_SECONDS, _in_time(*quick, *slow))
+        self._round_seconds = min(ROUND_SECONDS, _in_time(*slow))
+        self._due = clock() + min(FIRST_ROUND_SECONDS, self._round_seconds)
         self._shown_before = self._before(self._terms.status)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def turn(self) -> None:
-        """What is quick, now; a round in a thread when it is due, or a disk is nearly full. Call it once a minute."""
+        """What is quick, now; a round in a thread when it is due, or a disk is nearly full.
+        Call it every `turn_seconds`."""
         self._expire_records()
         if self._thread is not None and self._thread.is_alive():
             return
@@ -192,7 +203,7 @@ class Retention:
         """All that takes time. Ends early when the service stops."""
         is_due = self._clock() >= self._due
         if is_due:
-            self._due = self._clock() + ROUND_SECONDS
+            self._due = self._clock() + self._round_seconds
             self._old_logs()
             if self._is_online():
                 self._old_statuses()
@@ -318,6 +329,11 @@ class Retention:
         made = (free_bytes(self._work_dir) or 0) - before
         if made > 0:
             logger.warning("the disk of {} is nearly full: {} MiB of caches removed", str(self._work_dir), made >> 20)
+
+
+def _in_time(*terms: float) -> float:
+    """Look so often that the shortest of these terms is kept."""
+    return max(1.0, min(terms) / LATE)
 
 
 def _has_something(place: Path) -> bool:

@@ -40,7 +40,6 @@ from watchrender.spool.lock import PATIENCE_SECONDS, RootLock, Taken, read_beat,
 from watchrender.spool.volume import volume_of
 from watchrender.spool.watcher import Aside, Hints, Hung
 
-HOUSE_SECONDS = 60.0
 #: What a disk refused, or a fault of our own cut off, is begun anew after so long.
 AGAIN_SECONDS = 2.0
 #: How long a second signal waits for what it has ended.
@@ -569,7 +568,7 @@ class Service:
         self._look_for_foreign()
         if now < self._house_due:
             return
-        self._house_due = now + HOUSE_SECONDS
+        self._house_due = now + self.parts.retention.turn_seconds
         self._lock.refresh()
         self._expire()
         if self.config.watch.events and not self.reports.hears and self._is_online():
