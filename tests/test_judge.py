@@ -179,6 +179,32 @@ def test_a_zip_whose_footage_is_missing_in_it_is_refused_at_once(hand: Hand) -> 
     assert "spot.aep is not in show.zip" in hand.job("show").error["message"]
 
 
+@pytest.mark.parametrize(
+    ("free", "state", "code"),
+    [
+        (3 * 2**30, State.QUEUED, None),
+        (2 * 2**30 + 1000, State.FAILED, "JOB_TOO_LARGE"),
+        (2**30, State.QUEUED, None),  # the disk is full for everybody: the gate says so, and this job is not to blame
+    ],
+)
+def test_a_zip_that_does_not_fit_on_the_disk_waits_alone_and_fails_with_its_reason(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, free: int, state: State, code: str | None
+) -> None:
+    monkeypatch.setattr("watchrender.judge.free_bytes", lambda _place: free)
+    with zipfile.ZipFile(hand.inbox / "show.zip", "w") as packed:
+        packed.writestr("job.json", json.dumps({"template": {"src": "spot.aep", "composition": "Main"}}))
+        packed.writestr("spot.aep", bytes(5000))
+    hand.pass_time(4)
+    waited = hand.job("show").waiting_for
+
+    hand.pass_time(1900)
+
+    job = hand.job("show")
+    assert (job.state, job.error and job.error["code"]) == (state, code)
+    assert bool(waited) == (code is not None)
+    assert all("show.zip needs" in words for words in waited)
+
+
 def test_a_good_job_waits_in_the_queue(hand: Hand) -> None:
     hand.drop("spot.json")
     hand.turn()

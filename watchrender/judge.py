@@ -33,9 +33,11 @@ from watchrender.ledger.ledger import Ledger
 from watchrender.render import document
 from watchrender.render.footage import Footage
 from watchrender.spool import bundle, jobfile
+from watchrender.spool.bundle import ZipPlan
 from watchrender.spool.folders import Folders
 from watchrender.spool.jobfile import JobText
 from watchrender.spool.plain import NotPlain, read_plain
+from watchrender.spool.volume import free_bytes
 
 _MOST_FAULTS = 8
 _NOTHING_SAID = Settings()
@@ -335,23 +337,38 @@ class Judge:
         }
         troubles = self._footage.look(wanted, settle=self._settle_seconds)
         if inside is not None:
-            top, names = inside
+            top, plan = inside
+            names = frozenset(plan.names)
             for path, file in judged.resolved.items():
                 if file.is_relative_to(top) and file.relative_to(top).as_posix() not in names:
                     troubles[path] = f"{file.relative_to(top).as_posix()} is not in {job.file}"
         if not troubles:
-            return judged
+            return judged if inside is None else self._look_for_room(job, *inside, judged)
         code = Code.TEMPLATE_MISSING if "template.src" in troubles else Code.ASSET_MISSING
         missing = fail(code, "; ".join(troubles.values()), path=next(iter(troubles)))
         if inside is not None and all(judged.resolved[path].is_relative_to(inside[0]) for path in troubles):
             return replace(judged, failure=_placed(missing, judged.text))  # nothing will come into a closed zip
         return replace(judged, waiting_for=tuple(troubles.values()), missing=_placed(missing, judged.text))
 
-    def _inside_zip(self, job: Job, source: Path) -> tuple[Path, frozenset[str]] | None:
+    def _inside_zip(self, job: Job, source: Path) -> tuple[Path, ZipPlan] | None:
         if job.form is not Form.ZIP:
             return None
         plan = bundle.inspect_zip(source)
-        return None if isinstance(plan, Failure) else (self.unpacked(job), frozenset(plan.names))
+        return None if isinstance(plan, Failure) else (self.unpacked(job), plan)
+
+    def _look_for_room(self, job: Job, unpacked: Path, plan: ZipPlan, judged: Judged) -> Judged:
+        """A zip that does not fit on the disk waits alone. Found out while unpacking it would be a full disk, for which
+        everybody waits; a disk that is full without it is no fault of this job."""
+        place = next((folder for folder in unpacked.parents if folder.is_dir()), unpacked)
+        free, kept = free_bytes(place), self._config.limits.min_free_disk
+        if unpacked.is_dir() or free is None or free < kept or plan.size <= free - kept:
+            return judged
+        words = (
+            f"{job.file} needs {plan.size / 2**30:.1f} GiB to be unpacked,"
+            f" and the disk of {place} has {(free - kept) / 2**30:.1f} GiB beyond limits.min_free_disk"
+        )
+        cure = f"Make room on the disk of {place}, or name a larger one in nexrender.work_dir; then drop it again."
+        return replace(judged, waiting_for=(words,), missing=fail(Code.JOB_TOO_LARGE, words, cure=cure))
 
     # -- settings -------------------------------------------------------------------------------------------
 
