@@ -85,7 +85,9 @@ def test_a_job_goes_to_the_farm_and_its_film_lies_in_done(line: Line, farm: Farm
         worker.render(job)
         status = line.wait("spot", "completed")
         until(lambda: is_tidy(line, farm))
+        told = line.overview()["health"]["engine"]
 
+    assert told == "nexrender-server"  # the page says whose health it is
     assert line.files("done") == [
         "spot/p80_spot.json",
         "spot/spot.log",

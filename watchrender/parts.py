@@ -186,6 +186,7 @@ class Parts:
             gate=self.gate,
             forecast=self.forecast,
             work_dir=self.places.work_dir,
+            engine=str(self._config.engine),
         )
         self.reports.disk = lambda: {
             "clock_ahead": folders.clock_ahead,

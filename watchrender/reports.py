@@ -39,7 +39,7 @@ class Reports:
 
     def __init__(
         self, *, root: Path, node: str, volume: Volume, pace: Pace, ledger: Ledger, gate: Gate, forecast: Forecast,
-        work_dir: Path,
+        work_dir: Path, engine: str,
     ) -> None:  # fmt: skip
         self.instance = uuid.uuid4().hex
         self.host = socket.gethostname()
@@ -51,6 +51,7 @@ class Reports:
         self.status_refused: Callable[[], Any] = lambda: None
         self._root, self._node, self._volume, self._pace = root, node, volume, pace
         self._ledger, self._gate, self._forecast, self._work_dir = ledger, gate, forecast, work_dir
+        self._engine = engine
         self._started = time.monotonic()
         self._started_at = clocks.stamp(utc_now())
         self._beat = 0
@@ -96,6 +97,7 @@ class Reports:
         oldest = min((job.created_at for job in self._ledger.queue(QUEUE_LIMIT)), default=None)
         return {
             "root": str(self._root),
+            "engine": self._engine,
             "volume": self._volume.kind,
             "share": self._volume.is_share,
             "events": self.hears and not (intake is not None and intake.events_missed),

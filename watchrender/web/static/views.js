@@ -141,7 +141,7 @@ function Tiles({ page }) {
       <dl class="panel tiles">
         <${Tile} name="Queue" value=${plural(counts.queued ?? 0, "job")} more=${arriving > 0 && `${arriving} arriving`} />
         <${Tile} name="Oldest job" value=${health.oldest_queued_at ? ago(health.oldest_queued_at, page.now) : "none waits"} />
-        <${Tile} name="After Effects" bad=${Boolean(without)} ok=${service && !without} value=${without ? "not ready" : "ready"} more=${without} />
+        <${Tile} name=${health.engine === "nexrender-server" ? "Farm" : "After Effects"} bad=${Boolean(without)} ok=${service && !without} value=${without ? "not ready" : "ready"} more=${without} />
         <${Tile} name="Disk" bad=${full} ok=${free.root != null && !full} value=${free.root == null ? "not known" : `${bytes(free.root)} free`} more=${free.work != null && free.work !== free.root && `${bytes(free.work)} for work`} />
         <${Tile} name=${health.share ? "Share" : "Hot folder"} bad=${away} ok=${service && !away} value=${away ? "out of reach" : "reachable"} more=${health.volume} title=${health.root} />
         <${Tile} name="Inbox looked at" bad=${late} ok=${health.scan_age != null && !late} value=${health.scan_age == null ? "not yet" : `${duration(health.scan_age)} ago`} more=${health.scan_interval != null && (health.events ? "and at every change" : `every ${duration(Math.max(1, health.scan_interval))}`)} />
