@@ -46,6 +46,22 @@ def test_pause_hold_prioritize_and_cancel_by_files(lived: Lived) -> None:
         lived.wait("a", "completed")
 
 
+def test_who_reads_that_a_job_is_cancelled_finds_it_in_cancelled(lived: Lived) -> None:
+    _order(lived, "_PAUSE")
+    names = [f"job{number}" for number in range(6)]
+    with living(lived):
+        for name in names:
+            lived.drop(f"{name}.json", lived.job())
+        for name in names:
+            lived.wait(name, "queued")
+        for name in names:
+            _order(lived, f"{name}.cancel")
+            while (told := lived.status(name))["state"] != "cancelled":
+                pass
+            assert (lived.root / "cancelled" / name / "WHY.txt").exists()
+            assert told["folder"] == f"cancelled/{name}"
+
+
 def test_a_folder_is_an_order_too_and_orders_for_nobody_are_answered(lived: Lived) -> None:
     _order(lived, "_PAUSE")
     with living(lived):

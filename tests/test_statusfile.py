@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Desk:
         self.queue: list[Job] = []
         self.etas: dict[str, dict[str, Any]] = {}
         self.online = self.ours = True
+        self.moving = False
         self.beats = self.queues = self.asked = 0
         self.writer = StatusWriter(
             folder,
@@ -44,6 +46,7 @@ class Desk:
             etas=lambda: self.etas,
             is_online=lambda: self.online,
             may_beat=self._may_beat,
+            is_moving=lambda _job: self.moving,
             page=lambda queue, service: f"<p>{queue['number']} {service['beat']}</p>",
         )
 
@@ -113,6 +116,25 @@ def test_progress_is_written_at_most_once_a_second_and_a_change_of_state_at_once
     assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
     desk.writer.changed(job(id=running.id, state=State.COMPLETED), progress=False)
     until(lambda: desk.read("spot")["state"] == "completed", 0.6)
+
+
+def test_a_job_that_is_over_is_told_of_when_its_files_lie_in_their_place_or_soon(desk: Desk) -> None:
+    desk.writer.start()
+    spot = job("spot", state=State.QUEUED)
+    over = replace(spot, state=State.CANCELLED)
+    desk.writer.changed(spot, progress=False)
+    until(lambda: desk.read("spot"))
+
+    desk.moving = True
+    began = time.monotonic()
+    desk.writer.changed(over, progress=False)
+    until(lambda: desk.read("spot")["state"] == "cancelled")
+    waited = time.monotonic() - began
+    desk.moving = False
+    desk.writer.changed(replace(over, folder="cancelled/spot"), progress=False)
+
+    assert waited >= statusfile.ARRIVING_SECONDS  # and a place that refuses hides nothing for long
+    until(lambda: desk.read("spot")["folder"] == "cancelled/spot")
 
 
 def test_the_newest_of_many_changes_wins(desk: Desk) -> None:

@@ -14,6 +14,7 @@ from watchrender.closing import Closer
 from watchrender.config import Config, root_hash
 from watchrender.control import Control
 from watchrender.core import retry
+from watchrender.core.states import State
 from watchrender.drops import Drops
 from watchrender.farm import Farm
 from watchrender.finish import Finisher
@@ -207,6 +208,7 @@ class Parts:
             positions=lambda: ledger.queue(FRESH_POSITIONS),
             etas=self.forecast.queue,
             newest=ledger.get,
+            is_moving=lambda job: job.state is State.CANCELLED and not self.closer.is_closed(job),
             page=_page_without_server(),
             is_online=is_online,
             may_beat=may_beat,

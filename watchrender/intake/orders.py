@@ -14,6 +14,7 @@ from pathlib import Path
 from loguru import logger
 
 from watchrender import disk
+from watchrender.closing import Closer
 from watchrender.control import Control, Denied, is_meant
 from watchrender.core import letters, naming
 from watchrender.core.job import Job
@@ -44,6 +45,7 @@ class Orders:
         inbox: Inbox,
         ledger: Ledger,
         control: Control,
+        closer: Closer,
         gate: Gate,
         folders: Folders,
         ignored: dict[str, str],
@@ -55,6 +57,7 @@ class Orders:
         self._inbox = inbox
         self._ledger = ledger
         self._control = control
+        self._closer = closer
         self._gate = gate
         self._folders = folders
         self._ignored = ignored
@@ -220,7 +223,7 @@ class Orders:
         for job in jobs:
             try:
                 if control.order is Order.CANCEL:
-                    self._control.cancel(job.id, by=by)
+                    self._cancel(job, by)
                 elif control.order is Order.RELEASE:
                     self._control.release(job.id, by=by)
                 elif control.priority is not None:
@@ -228,6 +231,12 @@ class Orders:
             except Denied as denied:
                 denials.append(str(denied))
         return letters.order_denied(entry.name, "; ".join(denials)) if denials else None
+
+    def _cancel(self, job: Job, by: str) -> None:
+        self._control.cancel(job.id, by=by)
+        current = self._ledger.get(job.id)
+        if current is not None and current.state is State.CANCELLED:
+            self._closer.cancelled(current)  # now: what is told of it, and the order gone, should find it in its place
 
     def _answer_nobody(self, entry: Entry, target: str) -> str | None:
         place = f"{entry.sub}/{target}" if entry.sub else target

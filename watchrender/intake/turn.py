@@ -84,8 +84,8 @@ class Intake:
             ignore=ignore,
         )  # fmt: skip
         self._orders = Orders(
-            inbox=watch.inbox, ledger=ledger, control=control, gate=gate, folders=folders, ignored=watch.ignored,
-            patience=pace.settle, unsure=lambda: self._arrivals.unseen_subs, soon=watch.soon,
+            inbox=watch.inbox, ledger=ledger, control=control, closer=closer, gate=gate, folders=folders,
+            ignored=watch.ignored, patience=pace.settle, unsure=lambda: self._arrivals.unseen_subs, soon=watch.soon,
             is_told=is_told,
         )  # fmt: skip
         self._sidecars = Sidecars(

@@ -34,6 +34,8 @@ MOVING_SECONDS = 10.0
 FRESH_POSITIONS = 20
 RETRY_SECONDS = 2.0
 MOVED_SECONDS = 2.0
+#: A job that is over and whose files are about to move is told of when they lie in their place, or after so long.
+ARRIVING_SECONDS = 0.5
 #: Files of jobs are written for so long before the overviews get their turn, so many at a stretch.
 SLICE_SECONDS = 0.5
 SLICE = 100
@@ -57,6 +59,7 @@ class StatusWriter:
     `queue_document` and `service_document` are asked for the two overview files when they are due; `is_online` says
     whether the root may be written to at all, `may_beat` whether it is still ours to say that we serve it. With
     `newest`, which gives a job by its id, no job is kept here until its file is written: there may be fifty thousand.
+    `is_moving` says whether the files of a job that is over are on their way to their last place.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class StatusWriter:
         positions: Callable[[], list[Job]],
         etas: Callable[[], Mapping[str, dict[str, Any]]] = dict,
         newest: Callable[[str], Job | None] | None = None,
+        is_moving: Callable[[Job], bool] = lambda _job: False,
         page: Callable[[Mapping[str, Any], Mapping[str, Any]], str] | None = None,
         is_online: Callable[[], bool] = lambda: True,
         may_beat: Callable[[], bool] = lambda: True,
@@ -79,6 +83,7 @@ class StatusWriter:
         self._positions = positions
         self._etas = etas
         self._newest = newest
+        self._is_moving = is_moving
         self._page = page  # (queue.json, service.json) → index.html
         self._page_due = 0.0
         self._is_online = is_online
@@ -110,11 +115,14 @@ class StatusWriter:
 
     def changed(self, job: Job, *, progress: bool) -> None:
         """A job has changed. Never blocks."""
+        # Who reads "cancelled" looks into cancelled/ next: the files are on their way there.
+        arrives = self._clock() + ARRIVING_SECONDS if self._is_moving(job) else None
         with self._lock:
             last = self._written.get(job.key)
             due = last + PROGRESS_SECONDS if progress and last is not None else 0.0
             known = self._due.get(job.key)
-            self._due[job.key] = (job if self._newest is None else job.id, min(due, known[1]) if known else due)
+            due = arrives if arrives is not None else min(due, known[1]) if known else due
+            self._due[job.key] = (job if self._newest is None else job.id, due)
             self._gone.discard(job.key)
             self._queue_dirty = True
         if not progress:
