@@ -202,6 +202,11 @@ class Ledger:
                 serial = self._serials.get(job_id)
             return None if serial is None else self._from(serial)
 
+    def knows(self, job_id: str) -> bool:
+        """Is there a job of this id? Makes no value of it."""
+        with self._lock:
+            return job_id in self._live or job_id in self._serials
+
     def _from(self, serial: int) -> Job | None:
         """The job of a record, as a value that stays for a while."""
         with self._lock:

@@ -37,7 +37,7 @@ class LostRecord:
     def bring_back(self, statuses: dict[str, dict[str, Any]]) -> None:
         """Jobs that are not over. Those that are: `import_history`."""
         for status in sorted(statuses.values(), key=arrival_of):
-            if self._ledger.get(str(status["id"])) is not None:
+            if self._ledger.knows(str(status["id"])):
                 continue
             if not is_over(state_of(status)) or self._waits_to_be_moved(status):
                 self._bring_back_one(status)

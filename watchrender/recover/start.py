@@ -103,15 +103,16 @@ class Recovery:
 
     def _compare(self, statuses: dict[str, dict[str, Any]]) -> None:
         """What status/ says of jobs that are over: the record was written, and the cut came then."""
+        ended = {job.id: job for job in self._ledger.over_since(self._shown_since)}
         for status in statuses.values():
-            job = self._ledger.get(str(status["id"]))
+            job = ended.get(str(status["id"])) or self._ledger.get(str(status["id"]))
             if job is None:
                 if is_over(state_of(status)):
                     self.orphans.append((str(status["job"]), str(status.get("finished_at") or "")))
             elif job.over and (status["state"], status.get("folder")) != (job.state, job.folder):
                 self.outdated.append(job)
         told = {str(status["id"]) for status in statuses.values()}
-        for job in self._ledger.over_since(self._shown_since):
+        for job in ended.values():
             if job.id not in told and self._is_newest(job):
                 self.outdated.append(job)
 
