@@ -98,6 +98,7 @@ class StatusWriter:
         self._made: set[Path] = set()
         self._queue_due = 0.0
         self._queue_dirty = True
+        self._queue_told: Mapping[str, Any] | None = None
         self._beat_due = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="status", daemon=True)
@@ -182,16 +183,18 @@ class StatusWriter:
         if everything or self._is_queue_due(now):
             self._queue_dirty = False
             self._queue_due = now + QUEUE_SECONDS
-            self._overview("queue.json", self._queue_document)
+            self._queue_told = self._queue_document()
+            self._write(self._folder / "queue.json", self._queue_told)
             self._refresh_positions()
         if everything or now >= self._beat_due:
             self._beat_due = now + BEAT_SECONDS
             if not self._may_beat():
                 return
-            self._overview("service.json", self._service_document)
+            self._write(self._folder / "service.json", self._service_document())
         if self._page is not None and (everything or now >= self._page_due):
             self._page_due = now + PAGE_SECONDS
-            text = self._page(self._queue_document(), self._service_document())
+            # What queue.json tells, told again: to make it anew for the page was most of what an idle service did.
+            text = self._page(self._queue_told or self._queue_document(), self._service_document())
             self._write_bytes(self._folder / "index.html", text.encode("utf-8", "replace"))
 
     def _is_queue_due(self, now: float) -> bool:
@@ -253,9 +256,6 @@ class StatusWriter:
             except OSError:
                 with self._lock:
                     self._gone.add(key)
-
-    def _overview(self, name: str, document: Callable[[], Mapping[str, Any]]) -> None:
-        self._write(self._folder / name, document())
 
     def _write(self, path: Path, found: Mapping[str, Any]) -> bool:
         return self._write_bytes(path, to_json(found))
