@@ -249,7 +249,7 @@ def test_every_command_beside_a_service_answers_in_json_with_its_exit_code(serve
 @pytest.mark.timeout(300)
 def test_whoever_waits_or_follows_is_interrupted_with_130_and_told_when_the_service_goes(served: Lived) -> None:
     file = served.home / "spot.json"
-    file.write_text(json.dumps(served.job("Slower")))
+    file.write_text(json.dumps(served.job("Hang")))  # it renders until it is ended
     environment = {**os.environ, "WATCHRENDER_CONFIG": str(served.config_file)}
 
     def begin(*words: str) -> subprocess.Popen[str]:

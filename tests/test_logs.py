@@ -127,7 +127,7 @@ def test_what_other_packages_say_of_their_own_insides_does_not_drown_ours() -> N
         logs.setup(terminal=terminal, level=level)
         logging.getLogger("watchdog.observers.inotify_buffer").debug("in-event")
         logging.getLogger("watchdog").warning("gone")
-        logging.getLogger("uvicorn.error").debug("theirs")
+        logging.getLogger("another.package").debug("theirs")
         found[level] = terminal.getvalue()
 
     assert "in-event" not in found["DEBUG"] and "in-event" in found["TRACE"]

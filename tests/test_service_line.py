@@ -47,7 +47,9 @@ class Witness:
 
     def _watch(self) -> None:
         sizes: dict[str, dict[str, int]] = {}
-        while not self._stop.is_set():
+        last = False
+        while not last:
+            last = self._stop.is_set()  # what came just before the end is looked at, too
             for folder in self.done.glob("*") if self.done.is_dir() else ():
                 found = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
                 known = sizes.setdefault(folder.name, found)

@@ -177,7 +177,7 @@ class Rows(MutableMapping[int, Raw]):
             comma = b","
 
     @classmethod
-    def of(cls, rows: Mapping[str, Raw]) -> Rows:
+    def of(cls, rows: Mapping[Any, Raw]) -> Rows:
         return cls({int(key): packed(row) for key, row in rows.items()})
 
 

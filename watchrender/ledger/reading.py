@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from watchrender.ledger.journal import (
     FORMAT,
@@ -32,7 +33,7 @@ from watchrender.ledger.journal import (
 )
 
 #: What brings the tables of an older format to the next one. Format 0 is a plain TinyDB file.
-MIGRATIONS: dict[int, Callable[[Tables], Tables]] = {0: lambda tables: tables}
+MIGRATIONS: dict[int, Callable[[Tables], Mapping[str, Mapping[Any, Raw]]]] = {0: lambda tables: tables}
 
 
 class NewerLedger(Exception):
@@ -73,7 +74,7 @@ def migrated(loaded: Loaded) -> Tables:
     """The tables in today's format."""
     tables = loaded.tables
     for number in range(loaded.format, FORMAT):
-        tables = MIGRATIONS[number](tables)
+        tables = {name: Rows.of(rows) for name, rows in MIGRATIONS[number](tables).items()}
     return tables
 
 
