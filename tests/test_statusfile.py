@@ -62,6 +62,14 @@ class Desk:
         self.beats += 1
         return {"beat": self.beats}
 
+    def queue_one(self, eta: dict[str, Any]) -> None:
+        """One job waits, and its file tells of its place."""
+        waiting = job(id="id", state=State.QUEUED)
+        self.queue, self.etas = [waiting], {"id": eta}
+        self.writer.start()
+        self.writer.changed(waiting, progress=False)
+        until(lambda: self.read("spot").get("position"))
+
     def read(self, key: str) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads((self.folder / f"{key}.status.json").read_bytes())
@@ -275,12 +283,7 @@ def test_an_expected_end_that_moves_is_told_and_one_that_trembles_is_not(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statusfile, "QUEUE_SECONDS", 0.05)
-    waiting = job(id="id", state=State.QUEUED)
-    desk.queue = [waiting]
-    desk.etas = {"id": {"done_at": "2026-11-24T12:00:00.000Z"}}
-    desk.writer.start()
-    desk.writer.changed(waiting, progress=False)
-    until(lambda: desk.read("spot").get("position"))
+    desk.queue_one({"done_at": "2026-11-24T12:00:00.000Z"})
 
     def tell(done_at: str) -> None:
         before = desk.queues
@@ -320,12 +323,7 @@ def test_a_change_of_the_service_is_told_at_once(desk: Desk) -> None:
 
 def test_the_queue_tells_of_a_pause_though_no_job_has_changed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statusfile, "QUEUE_SECONDS", 0.05)
-    waiting = job(id="id", state=State.QUEUED)
-    desk.queue = [waiting]
-    desk.etas = {"id": {"done_at": None, "basis": "no history yet"}}
-    desk.writer.start()
-    desk.writer.changed(waiting, progress=False)
-    until(lambda: desk.read("spot").get("position"))
+    desk.queue_one({"done_at": None, "basis": "no history yet"})
     before = desk.queues
 
     desk.etas = {"id": {"done_at": None, "basis": "the queue is paused"}}
@@ -338,12 +336,7 @@ def test_the_queue_tells_of_a_pause_though_no_job_has_changed(desk: Desk, monkey
 def test_expected_times_are_told_anew_though_a_render_says_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statusfile, "QUEUE_SECONDS", 0.05)
     monkeypatch.setattr(statusfile, "MOVING_SECONDS", 0.2)
-    waiting = job(id="id", state=State.QUEUED)
-    desk.queue = [waiting]
-    desk.etas = {"id": {"done_at": "2026-11-24T12:00:00.000Z"}}
-    desk.writer.start()
-    desk.writer.changed(waiting, progress=False)
-    until(lambda: desk.read("spot").get("position"))
+    desk.queue_one({"done_at": "2026-11-24T12:00:00.000Z"})
 
     desk.etas = {"id": {"done_at": "2026-11-24T12:00:09.000Z"}}
 

@@ -135,11 +135,10 @@ class Retention:
         self._is_online = is_online
         self._clock = clock
         terms = self._terms
-        quick = (terms.history, terms.status)
-        slow = [term for term in (terms.status, terms.done, terms.failed, terms.logs) if term is not None]
+        of_rounds = [term for term in (terms.status, terms.done, terms.failed, terms.logs) if term is not None]
         #: Seconds between two turns.
-        self.turn_seconds = min(TURN_SECONDS, _in_time(*quick, *slow))
-        self._round_seconds = min(ROUND_SECONDS, _in_time(*slow))
+        self.turn_seconds = min(TURN_SECONDS, _in_time(terms.history, *of_rounds))
+        self._round_seconds = min(ROUND_SECONDS, _in_time(*of_rounds))
         self._due = clock() + min(FIRST_ROUND_SECONDS, self._round_seconds)
         self._shown_before = self._before(self._terms.status)
         self._stopping = threading.Event()

@@ -193,7 +193,7 @@ class StatusWriter:
             self._write(self._folder / "service.json", self._service_document())
         if self._page is not None and (everything or now >= self._page_due):
             self._page_due = now + PAGE_SECONDS
-            # What queue.json tells, told again: to make it anew for the page was most of what an idle service did.
+            # What queue.json tells, told again: an idle service need not make it anew for the page every few seconds.
             text = self._page(self._queue_told or self._queue_document(), self._service_document())
             self._write_bytes(self._folder / "index.html", text.encode("utf-8", "replace"))
 
