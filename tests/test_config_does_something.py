@@ -355,7 +355,8 @@ def farm(home: Path) -> None:
 
     def answer(method: str, path: str) -> tuple[int, bytes]:
         if method == "POST":
-            posted.append(json.loads(server.asked[-1][3]))
+            body = [body for asked, _, _, body in server.asked if asked == "POST"][-1]  # not the last of all: GETs pass it
+            posted.append(json.loads(body))
             return 200, json.dumps(posted[-1]).encode()
         if path.endswith("/jobs/status"):
             return 200, json.dumps([{"uid": job["uid"], "state": "queued"} for job in posted]).encode()

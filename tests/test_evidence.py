@@ -20,7 +20,9 @@ posix = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scri
 
 @pytest.fixture
 def sleeper() -> Iterator[psutil.Process]:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-output", "spot.mov"])
+    program = "import time; print('asleep', flush=True); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", program, "-output", "spot.mov"], stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline()  # a Python that starts works; this one has started
     yield psutil.Process(child.pid)
     child.kill()
     child.wait()

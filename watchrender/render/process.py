@@ -91,6 +91,7 @@ class Tree:
         self._is_gone = False  # a stop has seen nobody left, and the dead start nobody
         self._cpu_seen = 0.0
         self._cpu_lost = 0.0
+        self._cpu_told = 0.0
         self._reader = _Reader(child)
 
     @classmethod
@@ -196,7 +197,8 @@ class Tree:
         # The time of a dead member is in its parent's account when that one waited for it, and lost when not.
         self._cpu_lost += max(0.0, self._cpu_seen - now)
         self._cpu_seen = now
-        return now + self._cpu_lost
+        self._cpu_told = max(self._cpu_told, now + self._cpu_lost)  # a sum of fractions may come out a hair lower
+        return self._cpu_told
 
     def stop(self, grace: float | Callable[[], float], meanwhile: Callable[[], None] = lambda: None) -> Stopped:
         """End every member: ask, wait `grace` seconds, kill, and look again until none is left.
