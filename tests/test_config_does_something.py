@@ -355,8 +355,8 @@ def farm(home: Path) -> None:
 
     def answer(method: str, path: str) -> tuple[int, bytes]:
         if method == "POST":
-            body = [body for asked, _, _, body in server.asked if asked == "POST"][-1]  # not the last of all: GETs pass it
-            posted.append(json.loads(body))
+            bodies = [body for asked, _, _, body in server.asked if asked == "POST"]  # a GET may come in between
+            posted.append(json.loads(bodies[-1]))
             return 200, json.dumps(posted[-1]).encode()
         if path.endswith("/jobs/status"):
             return 200, json.dumps([{"uid": job["uid"], "state": "queued"} for job in posted]).encode()

@@ -25,7 +25,7 @@ def sleeper() -> Iterator[psutil.Process]:
     assert child.stdout is not None and child.stdout.readline()  # a Python that starts works; this one has started
     yield psutil.Process(child.pid)
     child.kill()
-    child.wait()
+    child.communicate()
 
 
 def test_the_text_tells_why_who_ran_and_the_last_words(sleeper: psutil.Process) -> None:
