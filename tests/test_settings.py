@@ -17,6 +17,7 @@ from watchrender.core.settings import (
     OnExists,
     Settings,
     merge,
+    names_folder,
     nearest,
     parse,
     resolve_not_before,
@@ -199,6 +200,24 @@ def test_a_version_that_looks_like_a_number_is_a_name() -> None:
 
 
 # -- who wins ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "is_folder", "expected"),
+    [
+        ("/films/spot.mp4", False, False),
+        ("/films/spot.mp4", True, True),  # somebody's folder may be called so
+        ("/films/spot.mp4/", False, True),
+        ("C:\\films\\", False, True),
+        ("/films/spot", False, True),
+        ("/films/v1.2", False, False),
+        ("/films/.hidden", False, True),
+    ],
+)
+def test_an_output_names_a_folder_by_its_slash_by_what_lies_there_or_without_an_extension(
+    output: str, is_folder: bool, expected: bool
+) -> None:
+    assert names_folder(output, is_folder=is_folder) is expected
 
 
 def test_the_sidecar_wins_key_by_key() -> None:

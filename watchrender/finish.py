@@ -25,7 +25,7 @@ from watchrender.core import naming, paths, policy, status
 from watchrender.core.failure import Code, Failure
 from watchrender.core.job import Job, Progress
 from watchrender.core.policy import Facts
-from watchrender.core.settings import Settings, fill_in
+from watchrender.core.settings import Settings, fill_in, names_folder
 from watchrender.core.states import Event
 from watchrender.elsewhere import deliver_elsewhere, keep_here, tell_beside
 from watchrender.judge import output_exists, policy_of
@@ -326,7 +326,7 @@ class Finisher:
         if isinstance(judged, Failure):
             return judged
         path = Path(judged)
-        if judged.endswith(("/", "\\")) or path.is_dir() or not path.suffix:
+        if names_folder(judged, is_folder=os.path.isdir(judged)):
             path = path / (output.path.name if output.kind is Kind.FILM else job.name)
         elif output.kind is Kind.SEQUENCE:
             path = path.with_suffix("")

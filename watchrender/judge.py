@@ -55,6 +55,16 @@ class Sidecar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A job's own words, once its file could be read."""
+
+    text: JobText
+    digest: str  # SHA-256 of the job file, in hex
+    base: Path  # the folder that its relative paths start from; of a zip, where it will be unpacked
+    zip_plan: ZipPlan | None = None  # of a zip: what it holds, by the list of members this was read with
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What became of a job that could be read."""
 
@@ -121,9 +131,9 @@ class Judge:
         found = jobfile.too_large(size, name, self.max_job_size)
         return found or fail(Code.JOB_TOO_LARGE, f"{name} is larger than a job may be")
 
-    def read(self, job: Job, source: Path, data: bytes | None) -> tuple[JobText, str, Path] | Failure:
-        """The job's text, its digest, and the folder its relative paths start from. Raises OSError where the share is
-        away: that says nothing about the job."""
+    def read(self, job: Job, source: Path, data: bytes | None) -> Reading | Failure:
+        """The job as it lies at `source`; `data` are the bytes of a job file, None for a bundle or zip. Raises OSError
+        where the share is away: that says nothing about the job."""
         if job.form is not Form.FILE:
             read = self._read_packed(job, source)
             if not isinstance(read, Failure):
@@ -134,7 +144,9 @@ class Judge:
             self._trust()
             return fail(Code.JOB_UNREADABLE, f"{job.file} cannot be read any more")
         text = jobfile.read(data, job.file, self.max_job_size)
-        return text if isinstance(text, Failure) else (text, _digest(data), self._folders.base(job))
+        if isinstance(text, Failure):
+            return text
+        return Reading(text=text, digest=_digest(data), base=self._folders.base(job))
 
     def _trust(self) -> None:
         """What was found wrong counts only while the folders are there: gone is not broken. Raises `disk.Away`."""
@@ -142,10 +154,10 @@ class Judge:
         if offline is not None:
             raise disk.Away(errno.ENODEV, offline.message, str(self._folders.root))
 
-    def _read_packed(self, job: Job, source: Path) -> tuple[JobText, str, Path] | Failure:
+    def _read_packed(self, job: Job, source: Path) -> Reading | Failure:
         return self._read_bundle(source) if job.form is Form.BUNDLE else self._read_zip(job, source)
 
-    def _read_bundle(self, folder: Path) -> tuple[JobText, str, Path] | Failure:
+    def _read_bundle(self, folder: Path) -> Reading | Failure:
         name = bundle.job_name(folder)
         if isinstance(name, Failure):
             return name
@@ -157,9 +169,9 @@ class Judge:
         except OSError as error:
             return fail(Code.JOB_UNREADABLE, f"{folder.name}/{name} cannot be read: {error.strerror or error}")
         text = jobfile.read(data, name, self.max_job_size)
-        return text if isinstance(text, Failure) else (text, _digest(data), folder)
+        return text if isinstance(text, Failure) else Reading(text=text, digest=_digest(data), base=folder)
 
-    def _read_zip(self, job: Job, source: Path) -> tuple[JobText, str, Path] | Failure:
+    def _read_zip(self, job: Job, source: Path) -> Reading | Failure:
         try:
             plan = bundle.inspect_zip(source)
         except NotPlain as error:
@@ -172,7 +184,9 @@ class Judge:
             words = f"{job.file}: {plan.job} in it cannot be read: {error}"
             return fail(Code.JOB_INVALID, words, cure="Copy or pack the zip anew, and drop it again.")
         text = jobfile.read(data, plan.job, self.max_job_size)
-        return text if isinstance(text, Failure) else (text, _digest(data), self.unpacked(job))
+        if isinstance(text, Failure):
+            return text
+        return Reading(text=text, digest=_digest(data), base=self.unpacked(job), zip_plan=plan)
 
     def unpacked(self, job: Job) -> Path:
         """Where a zip is unpacked when its job is taken."""
@@ -194,13 +208,13 @@ class Judge:
             if sidecar is not None and isinstance(broken := jobfile.read_sidecar(sidecar.data, sidecar.name), Failure):
                 return _combined([read, broken], read.code)
             return read
-        text, digest, base = read
+        text = read.text
         settled = self.settle_settings(job, sidecar, text)
         if isinstance(settled, Failure):
             return settled
         merged = merged_settings(settled["settings"])
-        fields = settled | self._told(job, text, digest, base)
-        facts = self._facts(job, source, base)
+        fields = settled | self._told(job, read)
+        facts = self._facts(job, read.base)
         failures, allowances = policy.objections(text.document, facts, self.policy)
         failures = [_placed(found, text) for found in failures]
         failures += [
@@ -213,9 +227,9 @@ class Judge:
             return replace(judged, failure=_combined(failures))
         resolved, links = self._sources(text, facts)
         judged = replace(judged, resolved=resolved, links=links)
-        return self._look_for_footage(job, source, judged)
+        return self._look_for_footage(job, read, judged)
 
-    def _facts(self, job: Job, source: Path, base: Path) -> Facts:
+    def _facts(self, job: Job, base: Path) -> Facts:
         own = str(base) if job.form is not Form.FILE else None
         return Facts(
             root=self._root,
@@ -229,11 +243,12 @@ class Judge:
             reserved=self._reserved,
         )
 
-    def _told(self, job: Job, text: JobText, digest: str, base: Path) -> dict[str, Any]:
+    def _told(self, job: Job, read: Reading) -> dict[str, Any]:
         """What the job's record takes from its document."""
-        template = text.document.get("template", {})
+        written = read.text.document
+        template = written.get("template", {})
         source = paths.read_source(
-            str(template.get("src", "")), base=str(base), windows=self._windows, rules=self._rules
+            str(template.get("src", "")), base=str(read.base), windows=self._windows, rules=self._rules
         )
         local = source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN)
         name = re.split(r"[\\/]", source.text.rstrip("\\/"))[-1] if local or source.kind is paths.Kind.HTTP else None
@@ -241,10 +256,10 @@ class Judge:
             "template": name,
             "template_path": source.text if local else None,
             "composition": template.get("composition"),
-            "frames": None if (wanted := document.frames(text.document)) is None else len(wanted),
-            "digest": digest,
+            "frames": None if (wanted := document.frames(written)) is None else len(wanted),
+            "digest": read.digest,
         }
-        retry_of = job.retry_of or self._dragged_back(job, digest)
+        retry_of = job.retry_of or self._dragged_back(job, read.digest)
         return fields | ({"retry_of": retry_of} if retry_of is not None else {})
 
     def _dragged_back(self, job: Job, digest: str) -> str | None:
@@ -298,7 +313,7 @@ class Judge:
         if on_exists != "fail" or document.is_sequence(text.document, ext):
             return None
         path = Path(target)
-        if target.endswith(("/", "\\")) or path.is_dir() or not path.suffix:
+        if settings_of.names_folder(target, is_folder=os.path.isdir(target)):
             path = path / f"{job.name}.{ext}"
         if path.suffix.lower() != f".{ext}" or not os.path.lexists(path):
             return None
@@ -329,32 +344,31 @@ class Judge:
                 links[path] = source.text
         return resolved, links
 
-    def _look_for_footage(self, job: Job, source: Path, judged: Judged) -> Judged:
-        """Is everything there that the job names on this machine's disks?"""
-        inside = self._inside_zip(job, source)
-        wanted = {
-            path: file for path, file in judged.resolved.items() if inside is None or not file.is_relative_to(inside[0])
-        }
-        troubles = self._footage.look(wanted, settle=self._settle_seconds)
-        if inside is not None:
-            top, plan = inside
-            names = frozenset(plan.names)
-            for path, file in judged.resolved.items():
-                if file.is_relative_to(top) and file.relative_to(top).as_posix() not in names:
-                    troubles[path] = f"{file.relative_to(top).as_posix()} is not in {job.file}"
+    def _look_for_footage(self, job: Job, read: Reading, judged: Judged) -> Judged:
+        """Is everything there that the job names on this machine's disks, or in its own zip?"""
+        plan = read.zip_plan
+        packed = (
+            {
+                path: file.relative_to(read.base)
+                for path, file in judged.resolved.items()
+                if file.is_relative_to(read.base)
+            }
+            if plan is not None
+            else {}
+        )
+        loose = {path: file for path, file in judged.resolved.items() if path not in packed}
+        troubles = self._footage.look(loose, settle=self._settle_seconds)
+        names = frozenset(plan.names) if plan is not None else frozenset()
+        for path, member in packed.items():
+            if member.as_posix() not in names:
+                troubles[path] = f"{member.as_posix()} is not in {job.file}"
         if not troubles:
-            return judged if inside is None else self._look_for_room(job, *inside, judged)
+            return judged if plan is None else self._look_for_room(job, read.base, plan, judged)
         code = Code.TEMPLATE_MISSING if "template.src" in troubles else Code.ASSET_MISSING
         missing = fail(code, "; ".join(troubles.values()), path=next(iter(troubles)))
-        if inside is not None and all(judged.resolved[path].is_relative_to(inside[0]) for path in troubles):
+        if troubles.keys() <= packed.keys():
             return replace(judged, failure=_placed(missing, judged.text))  # nothing will come into a closed zip
         return replace(judged, waiting_for=tuple(troubles.values()), missing=_placed(missing, judged.text))
-
-    def _inside_zip(self, job: Job, source: Path) -> tuple[Path, ZipPlan] | None:
-        if job.form is not Form.ZIP:
-            return None
-        plan = bundle.inspect_zip(source)
-        return None if isinstance(plan, Failure) else (self.unpacked(job), plan)
 
     def _look_for_room(self, job: Job, unpacked: Path, plan: ZipPlan, judged: Judged) -> Judged:
         """A zip that does not fit on the disk waits alone. Found out while unpacking it would be a full disk, for which

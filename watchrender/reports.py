@@ -179,7 +179,7 @@ def document_of(folders: Folders, judge: Judge, job: Job) -> dict[str, Any] | No
         return None
     read = judge.read(job, source, data)
     if not isinstance(read, Failure):
-        return read[0].document
+        return read.text.document
     # What is wrong with a job is seen best in the job.
     return None if data is None or len(data) > judge.max_job_size else jobfile.as_written(data, job.file)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from watchrender.core.job import Job
@@ -109,6 +110,12 @@ def fill_in(text: str, job: Job, ext: str, now: datetime) -> str:
         "ext": ext,
     }
     return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda found: values[found[0][1:-1]], text)
+
+
+def names_folder(output: str, *, is_folder: bool) -> bool:
+    """Does a filled-in `output:` name a folder to deliver into, not the film itself? By the slash at its end, by what
+    lies there now (`is_folder`), or by having no extension."""
+    return is_folder or output.endswith(("/", "\\")) or not PurePath(output).suffix
 
 
 def _one_part(text: str) -> str:

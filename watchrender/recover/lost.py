@@ -166,7 +166,7 @@ class LostRecord:
         except OSError:
             return job
         read = self._judge.read(job, source, data)
-        text = None if isinstance(read, Failure) else read[0]  # what is wrong with it the worker finds out, and says
+        text = None if isinstance(read, Failure) else read.text  # what is wrong with it the worker finds out, and says
         settled = self._judge.settle_settings(job, sidecar, text)
         return job if isinstance(settled, Failure) else self._ledger.note(job.id, **settled)
 
