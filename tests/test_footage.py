@@ -641,7 +641,6 @@ def test_all_sources_of_a_job_are_brought_to_this_machine(web: Web, tmp_path: Pa
             {"type": "image", "src": web.url("/logo.png")},
             {"type": "data", "src": "ignored"},
             {"type": "static", "src": "data:application/json,{}"},
-            {"type": "static", "src": "s3://bucket/x.png"},
         ],
     }
 

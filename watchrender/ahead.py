@@ -32,14 +32,12 @@ class LookAhead:
         footage: Footage,
         judged: Callable[[Job], Judged | Failure],
         current: Callable[[], str | None],
-        after_seconds: float = AFTER_SECONDS,
     ) -> None:
         """`judged`: may this job run, and what are its sources? `current`: the job that holds the slot."""
         self._ledger = ledger
         self._footage = footage
         self._judged = judged
         self._current = current
-        self._after = after_seconds
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._done: dict[str, tuple[str, object]] = {}  # job id → what it was when its sources were brought
@@ -64,7 +62,7 @@ class LookAhead:
             self._wake.wait()
             self._wake.clear()
             running = self._current()
-            if running is None or self._stopping.wait(self._after) or self._current() != running:
+            if running is None or self._stopping.wait(AFTER_SECONDS) or self._current() != running:
                 continue
             try:
                 self._look(running)

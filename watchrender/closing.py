@@ -65,13 +65,11 @@ class Closer:
         ledger: Ledger,
         log_of: Callable[[Job], bytes],
         clock: Callable[[], float] = time.monotonic,
-        copy_after: float = COPY_AFTER_SECONDS,
     ) -> None:
         self._folders = folders
         self._ledger = ledger
         self._log_of = log_of
         self._clock = clock
-        self._copy_after = copy_after
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waiting] = {}
         self._running: set[str] = set()  # one thread at a time for each job
@@ -186,7 +184,7 @@ class Closer:
             if waiting is None or job_id in self._running or now < waiting.due:
                 return
             self._running.add(job_id)
-        if now - waiting.since >= self._copy_after:
+        if now - waiting.since >= COPY_AFTER_SECONDS:
             name = f"copy of {job_id}"
             threading.Thread(target=self._run, args=(job_id, waiting, True), name=name, daemon=True).start()
         else:

@@ -567,7 +567,7 @@ def _placed(failure: Failure, text: JobText) -> Failure:
 def _placed_setting(failure: Failure, merged: Settings, text: JobText, sidecar: Sidecar | None) -> Failure:
     """The same of a setting, which stands in the sidecar, or in the job under `watchrender`."""
     key = re.split(r"[.\[]", failure.path or "", maxsplit=1)[0]
-    if sidecar is not None and dict(merged.sources).get(key) == "sidecar":
+    if sidecar is not None and merged.source_of(key) == "sidecar":
         return replace(failure, message=f"{sidecar.name}: {failure.message}")
     return _placed(replace(failure, path=f"watchrender.{failure.path}"), text)
 

@@ -26,7 +26,7 @@ class Kind(StrEnum):
     FOREIGN = "foreign"  # a path of another machine that no rule of path_map brings here
     HTTP = "http"
     DATA = "data"
-    OTHER = "other"  # a scheme that needs a provider of nexrender's: s3, ftp, …
+    OTHER = "other"  # a scheme that only a provider of nexrender's could fetch (s3, ftp, …): never allowed
     BROKEN = "broken"
 
 

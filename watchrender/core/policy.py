@@ -141,7 +141,7 @@ def source_objection(src: str, *, path: str, facts: Facts, policy: Policy) -> Fa
         case Kind.HTTP:
             return hosts.link_objection(source.text, path=path, schemes=policy.schemes, hosts=policy.hosts)
         case Kind.OTHER:
-            return _scheme_objection(source.text, path=path, policy=policy) or _provider(source.text, path, facts)
+            return _scheme_objection(source.text, path=path, policy=policy)
         case Kind.DATA:
             return _scheme_objection("data", path=path, policy=policy)
         case _:
@@ -640,18 +640,6 @@ def _scheme_objection(scheme: str, *, path: str, policy: Policy) -> Failure | No
         else f"Use a file on the share: policy.schemes can allow {', '.join(SCHEMES)} and nothing else."
     )
     return _denied(path, f"{path}: {scheme}: sources are not allowed here.", to_allow)
-
-
-def _provider(scheme: str, path: str, facts: Facts) -> Failure | None:
-    module = f"@nexrender/provider-{scheme}"
-    if facts.module_installed(module):
-        return None
-    return fail(
-        Code.ACTION_MISSING,
-        f"{path}: {scheme}: sources need {module}, which is not installed beside nexrender.",
-        path=path,
-        cure=f"Have {module} installed beside nexrender, or use a file on the share.",
-    )
 
 
 def _place_objection(source: Source, path: str, facts: Facts, policy: Policy) -> Failure | None:

@@ -71,11 +71,11 @@ def wait_before_next(settings: RetrySettings, max_retries: int, number: int, fai
     return float(waiting(settings)(state))
 
 
-def probe_wait(tries: int, *, first: float = 1.0, longest: float = 60.0) -> float:
-    """Seconds between two looks at a broken environment: doubling, at most a minute."""
+def probe_wait(tries: int, *, longest: float = 60.0) -> float:
+    """Seconds between two looks at a broken environment: doubling from 1, at most `longest`."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = max(1, tries)
-    return float(wait_exponential(multiplier=first, max=longest)(state))
+    return float(wait_exponential(multiplier=1.0, max=longest)(state))
 
 
 def longest_probe(max_wait: float) -> float:

@@ -8,8 +8,8 @@ with itself, so that a copy from a machine with a wrong clock settles like any o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
@@ -24,68 +24,22 @@ class Completeness(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sighting:
-    """What one look at a file found, by open and fstat, at a moment of the monotonic clock."""
-
-    size: int
-    mtime_ns: int
-    at: float
-    inode: int = 0  # kept for the caller; not compared, because some shares invent a new one at each look
-
-    @property
-    def fingerprint(self) -> Hashable:
-        return self.size, self.mtime_ns
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TreeSighting:
     """What one look at a whole folder found, kept as a digest so that a folder of any size costs the same."""
 
-    files: int
-    size: int
-    digest: str
-    at: float
+    files: int  # how many entries, folders among them
+    digest: str  # of their paths, sizes and times: equal where nothing was changed
+    at: float  # monotonic
 
     @classmethod
     def of(cls, entries: Iterable[tuple[str, int, int]], *, at: float) -> Self:
         """From (relative path, size, mtime_ns) of everything in the tree, in any order. None of them is kept."""
-        digest = files = total = 0
+        digest = files = 0
         for path, size, mtime_ns in entries:
             entry = hashlib.sha256(f"{path!r} {size} {mtime_ns}\n".encode()).digest()
             digest = (digest + int.from_bytes(entry, "big")) % (1 << 256)
             files += 1
-            total += max(size, 0)
-        return cls(files=files, size=total, digest=f"{digest:064x}", at=at)
-
-    @property
-    def fingerprint(self) -> Hashable:
-        return self.digest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settle:
-    """Since when something looks the same: `settle = Settle.first(sighting)`, then `settle = settle.see(sighting)`."""
-
-    latest: Sighting | TreeSighting
-    since: float
-
-    @classmethod
-    def first(cls, sighting: Sighting | TreeSighting) -> Self:
-        return cls(latest=sighting, since=sighting.at)
-
-    def see(self, sighting: Sighting | TreeSighting) -> Self:
-        """What is known after another look."""
-        same = sighting.fingerprint == self.latest.fingerprint
-        return replace(self, latest=sighting, since=self.since if same else sighting.at)
-
-    @property
-    def unchanged_for(self) -> float:
-        """Seconds between the first and the latest look that found it as it is; what came after nobody has seen."""
-        return self.latest.at - self.since
-
-    def settled(self, settle_seconds: float) -> bool:
-        """Has it kept its size and time long enough, by at least two looks?"""
-        return self.latest.at > self.since and self.unchanged_for >= settle_seconds
+        return cls(files=files, digest=f"{digest:064x}", at=at)
 
 
 class Verdict(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Protocol
@@ -135,8 +135,3 @@ def _path(path: str) -> str:
     if sys.platform == "darwin":
         usual.insert(0, "/opt/homebrew/bin")
     return ":".join(dict.fromkeys(part for part in [*path.split(":"), *usual] if part.startswith("/")))
-
-
-def words_of(command: Sequence[str]) -> str:
-    """A command as a person reads it."""
-    return " ".join(f'"{word}"' if " " in word else word for word in command)

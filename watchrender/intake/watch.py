@@ -93,10 +93,10 @@ class Watch:
         tree = settle.TreeSighting.of(bundle.bundle_listing(self.path(entry), alive=self.alive), at=now)
         took = self.clock() - began
         known = self.trees.get(entry)
-        if known is not None and known.fingerprint == tree.fingerprint and now - known.at >= self.pace.settle:
+        if known is not None and known.digest == tree.digest and now - known.at >= self.pace.settle:
             del self.trees[entry]
             return tree
-        if known is None or known.fingerprint != tree.fingerprint:
+        if known is None or known.digest != tree.digest:
             self.trees[entry] = known = tree
         # A folder of very many files must not be all that is looked at.
         self.again(entry, max(known.at + self.pace.settle + 0.01, now + max(0.05, 5 * took)))

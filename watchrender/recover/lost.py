@@ -171,12 +171,15 @@ class LostRecord:
         return job if isinstance(settled, Failure) else self._ledger.note(job.id, **settled)
 
 
+#: So many jobs that are over come back into a lost record, the newest.
+_MOST_HISTORY = 100_000
+
+
 def import_history(
     folders: Folders,
     ledger: Ledger,
     stopped: Callable[[], bool],
     may_deliver: Callable[[str], bool],
-    limit: int = 100_000,
 ) -> int:
     """Bring the jobs that are over back into a lost record: done/, failed/ and cancelled/, newest first, and those that
     were withdrawn, of which only status/ tells. Slow, and in the background. Returns how many."""
@@ -192,7 +195,7 @@ def import_history(
             found.append((str(status.get("finished_at") or ""), "", status))
     count = 0
     serial = min((job.serial for job in ledger.over() if job.serial < HISTORY_SERIALS), default=HISTORY_SERIALS)
-    for _, place, status in sorted(found, key=lambda entry: entry[0], reverse=True)[:limit]:
+    for _, place, status in sorted(found, key=lambda entry: entry[0], reverse=True)[:_MOST_HISTORY]:
         if stopped():
             break
         job = job_from_status(status)

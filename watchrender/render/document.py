@@ -46,7 +46,6 @@ SEQUENCES = frozenset(
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,8}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _STATIC_NAME = re.compile(r"[^\W_][\w .+=@&(),-]{0,79}")
 _UNSAFE_IN_STEM = re.compile(r"[^A-Za-z0-9._-]")
 _NUMBERED = re.compile(r"\[#+\]")
@@ -241,7 +240,7 @@ class _Builder:
     def source(self, path: str, holder: Mapping[str, Any], *, stem: str, in_place: bool) -> dict[str, Any]:
         local = self.resolved.get(path)
         if local is None:
-            return {"src": self.elsewhere(path, holder), "name": self.name(holder, stem, str(holder.get("src")))}
+            raise ValueError(f"{path}: this source was not brought to this machine")
         why = paths.needs_copy(
             local,
             windows=self.windows,
@@ -252,14 +251,6 @@ class _Builder:
             raise ValueError(f"{path}: {local!r} has to be handed over under another name: {why}")
         found = {"src": paths.to_uri(local, windows=self.windows), "name": self.name(holder, stem, local)}
         return found | ({"useOriginal": True} if in_place else {})
-
-    def elsewhere(self, path: str, holder: Mapping[str, Any]) -> str:
-        """A `src` that only a provider of nexrender's can fetch: s3, ftp, …"""
-        src = str(holder.get("src")).strip()
-        scheme = _SCHEME.match(src)
-        if not scheme or scheme[1].lower() in ("file", "http", "https", "data"):
-            raise ValueError(f"{path}: this source was not brought to this machine")
-        return src
 
     def name(self, holder: Mapping[str, Any], stem: str, local: str) -> str:
         """The file's name in the work folder: a static file's own where it is safe, else a short one."""

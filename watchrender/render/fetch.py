@@ -158,16 +158,10 @@ class Fetcher:
         return _client_over(backend, self.certificates, self.silence_seconds, _ASKING)
 
 
-def checked_client(
-    listed: tuple[str, ...],
-    *,
-    seconds: float,
-    resolve: Resolve = resolve_host,
-    certificates: ssl.SSLContext | None = None,
-) -> httpx2.Client:
+def checked_client(listed: tuple[str, ...], *, seconds: float, resolve: Resolve = resolve_host) -> httpx2.Client:
     """A client for one exchange with an address that a job names: it connects to judged addresses only, and raises
     `AddressRefused` for others; all is over after so many seconds."""
-    return _client_over(_CheckedBackend(listed, resolve, time.monotonic() + seconds), certificates, seconds, {})
+    return _client_over(_CheckedBackend(listed, resolve, time.monotonic() + seconds), None, seconds, {})
 
 
 def _client_over(

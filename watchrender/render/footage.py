@@ -30,6 +30,8 @@ from watchrender.render.ahead import Ahead, copyable
 from watchrender.render.fetch import Fetcher, link_or_copy
 
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
+#: The largest file that a `data:` source may become.
+_DATA_BYTES = 64 * 1024 * 1024
 _DATA = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.IGNORECASE | re.DOTALL)
 _FILLED_IN = re.compile(r"\$[A-Za-z_]\w*|%[A-Za-z_]\w*%")
 #: Files that a name in a `data:` URI tells of; whatever else comes gets no extension.
@@ -97,14 +99,12 @@ class Footage:
         work_dir: Path,
         *,
         fetcher: Fetcher | None = None,
-        data_limit: int = 64 * 1024 * 1024,
         ahead: Ahead | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.work_dir = work_dir
         self._fetcher = fetcher
-        self._data_limit = data_limit
         self.ahead = ahead
         self._clock, self._wall = clock, wall
         self._memory: dict[str, Sighting] = {}
@@ -188,7 +188,7 @@ class Footage:
             elif path in links:
                 file = self._fetch(links[path], folder, stem, path, stop)
             else:
-                file = unpack(src, folder, stem, path=path, limit=self._data_limit, holder=holder)
+                file = unpack(src, folder, stem, path=path, limit=_DATA_BYTES, holder=holder)
             if isinstance(file, Failure):
                 return file
             if file is not None:

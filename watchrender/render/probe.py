@@ -81,8 +81,6 @@ def previews(
     timeout: float = 60.0,
     *,
     prefix: str = "",
-    memory: int = MEMORY,
-    should_stop: Callable[[], bool] | None = None,
 ) -> list[Path]:
     """Write `thumbnail.jpg` and `contact.jpg` of a film, or of the frames of a sequence, into `folder`, with `prefix`
     before their names. A file that is there under such a name stays: it may be somebody's output.
@@ -93,7 +91,7 @@ def previews(
     if not (is_available() and find_spec("PIL")) or not paths or not all(_is_file(path) for path in paths):
         return []
     request = {"do": "previews", "paths": [os.path.abspath(path) for path in paths], "labels": _labels(paths)}
-    answers, _ = _ask(request, timeout, memory, should_stop)
+    answers, _ = _ask(request, timeout, MEMORY, None)
     return [written for answer in answers for written in _written(answer, folder, prefix)]
 
 

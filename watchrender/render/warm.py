@@ -67,14 +67,12 @@ class WarmNode:
         folder: Path,
         recorded: Callable[[TreeRecord], None],
         forgotten: Callable[[str], None],
-        waiter: Path = _WAITER,
     ) -> None:
         """`marker` begins the marker of each; it waits in `folder`; `recorded` and `forgotten` keep it on disk."""
         self._marker = marker
         self._folder = folder
         self._recorded = recorded
         self._forgotten = forgotten
-        self._waiter = waiter
         self._wake = threading.Condition()
         self._wanted: tuple[_Image, Mapping[str, str]] | None = None
         self._ready: tuple[_Image, Tree] | None = None
@@ -180,7 +178,7 @@ class WarmNode:
         node, script = image.program
         try:
             tree = Tree.start(
-                (node, str(self._waiter), script),
+                (node, str(_WAITER), script),
                 env={**env, **own},
                 cwd=self._folder,
                 marker=f"{self._marker}.warm-{secrets.token_hex(6)}",

@@ -18,6 +18,11 @@ T = TypeVar("T")
 _Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
+#: So many calls wait for a thread before the next is refused, and so long one may take.
+_MOST_WAITING = 200
+_PATIENCE_SECONDS = 30.0
+
+
 class Overloaded(Exception):
     """Too many calls wait already, or this one has waited too long: something below does not answer."""
 
@@ -25,11 +30,9 @@ class Overloaded(Exception):
 class Aside:
     """Runs calls in up to `threads` threads. Thread-safe; awaited from the loop."""
 
-    def __init__(self, name: str, *, threads: int, waiting: int = 200, patience: float = 30.0) -> None:
+    def __init__(self, name: str, *, threads: int) -> None:
         self._name = name
         self._most_threads = threads
-        self._most_waiting = waiting
-        self._patience = patience
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
@@ -37,14 +40,14 @@ class Aside:
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The call's answer or its exception. Raises `Overloaded` when it does not come in time."""
-        if self._calls.qsize() >= self._most_waiting:
+        if self._calls.qsize() >= _MOST_WAITING:
             raise Overloaded(self._name)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._calls.put((loop, future, lambda: call(*args, **kwargs)))
         self._grow()
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await future
         except TimeoutError:
             if future.done() and not future.cancelled():
