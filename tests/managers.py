@@ -94,6 +94,8 @@ def powershell(*words: str) -> int:
     name = words[-1].split("'")[1]
     if (HOME / f"{name}.task").exists():
         print("4\n267009" if living(name) is not None else "3\n0")
+    elif "if ($t)" not in words[-1]:
+        print("0")  # [int]$null
     return 0
 
 

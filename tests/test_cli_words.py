@@ -21,6 +21,7 @@ import yaml
 
 from tests.line import until
 from tests.process import Lived, living
+from watchrender.cli.serve import _as_word
 from watchrender.core.status import schema_status
 
 VALID = jsonschema_rs.validator_for(schema_status())
@@ -433,3 +434,16 @@ def test_a_status_is_whole_and_valid_in_every_state_whenever_it_is_read(lived: L
     for folder in ("done/newer", "failed/bad", "failed/unreadable", "cancelled/good"):
         name = folder.rpartition("/")[2]
         assert faults(json.loads((lived.root / folder / f"{name}.status.json").read_bytes())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "windows", "word"),
+    [
+        (r"D:\farm\watchrender.yaml", True, r"D:\farm\watchrender.yaml"),
+        (r"D:\the farm\w.yaml", True, r'"D:\the farm\w.yaml"'),
+        (r"D:\R&D\w.yaml", True, r'"D:\R&D\w.yaml"'),
+        ("/srv/the farm/w.yaml", False, "'/srv/the farm/w.yaml'"),
+    ],
+)
+def test_a_path_in_a_command_to_paste_is_quoted_as_its_shell_wants(text: str, windows: bool, word: str) -> None:
+    assert _as_word(text, windows=windows) == word

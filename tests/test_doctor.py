@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.farm import SECRET, Answering, Pretended
 from tests.line import Line, serving
 from tests.mounts import Share, hanging
 from watchrender.config import load
+from watchrender.core.failure import CATALOGUE
 from watchrender.install import doctor, machine
 from watchrender.install import session as sessions
 from watchrender.install.presence import alive
@@ -693,3 +695,15 @@ def test_a_service_elsewhere_is_alive_while_its_beat_rises(tmp_path: Path) -> No
 
     assert still is None
     assert rises is not None and rises["beat"] == 2
+
+
+def test_a_command_to_be_pasted_has_no_single_quotes_for_windows_knows_none() -> None:
+    told = {code: entry.cure for code, entry in CATALOGUE.items()} | {"extra": machine._pip("media")}
+
+    assert {name: cure for name, cure in told.items() if re.search(r"`[^`]*'[^`]*`", cure)} == {}
+
+
+def test_a_folder_on_a_drive_that_is_not_there_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda _path: False)  # nothing of it, not even the top
+
+    assert doctor._standing(tmp_path / "work") == Path(tmp_path.anchor)

@@ -399,6 +399,12 @@ def written(line: Line) -> tuple[Config, Plan, Folders]:
     return config, make_plan(config, file, name="w"), Folders(line.root, config.folders)
 
 
+def test_a_task_that_is_not_there_is_not_taken_for_one(tmp_path: Path, stand_ins: Path) -> None:
+    found = TaskScheduler(home=tmp_path / "home", user="x").standing("w")
+
+    assert found == Standing(installed=False, starts_by_itself=None, running=False)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the stand-ins need /proc")
 @pytest.mark.parametrize("kind", [Launchd, TaskScheduler])
 def test_installed_again_in_the_middle_of_a_render_it_costs_no_try_and_leaves_nothing_when_it_goes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -527,6 +528,24 @@ def test_an_open_transaction_is_seen_by_its_own_thread_alone(db: JournalDB) -> N
     thread.join(10)
 
     assert seen == [2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fcntl")
+def test_a_disk_that_knows_no_full_flush_is_flushed_as_well_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def not_supported(*_words: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    flushed: list[int] = []
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", not_supported)
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    journal._flush(7)
+
+    assert flushed == [7]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="flushes by another call here")

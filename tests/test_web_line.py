@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -399,6 +401,40 @@ def test_the_service_ends_within_a_second_with_streams_open(line: Line) -> None:
 
     assert ended.count("closed well") == 5
     assert took < 3
+
+
+def test_more_connections_than_the_system_can_ask_about_are_closed_and_the_others_go_on(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchrender.web.protocol.MOST_CONNECTIONS", 3)
+    with serving(line), contextlib.ExitStack() as open_ones:
+        assert line.service is not None
+        address = line.service.web.address
+        for _ in range(3):
+            open_ones.enter_context(socket.create_connection(address, timeout=20))
+        until(lambda: _is_closed_at_once(address))
+
+        open_ones.close()
+
+        with _client(line) as client:
+            until(lambda: _answers(client))
+
+
+def _is_closed_at_once(address: tuple[str, int]) -> bool:
+    with socket.create_connection(address, timeout=0.5) as one:
+        try:
+            return one.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+
+
+def _answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 # -- who may ask --------------------------------------------------------------------------------------------

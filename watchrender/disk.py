@@ -58,6 +58,12 @@ _guards: dict[Path, Callable[[], None]] = {}
 BUSY = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ENOTEMPTY})
 
 
+#: ERROR_NOT_READY, REM_NOT_LIST, BAD_NETPATH, NETWORK_BUSY, DEV_NOT_EXIST, UNEXP_NET_ERR, NETNAME_DELETED,
+#: SHARING_PAUSED, SEM_TIMEOUT, NO_NET_OR_BAD_PATH, NETWORK_UNREACHABLE, HOST_UNREACHABLE. Not a name that the server
+#: does not know (67): a typing error in the root is for a person to mend.
+_NO_NETWORK = frozenset({21, 51, 53, 54, 55, 59, 64, 70, 121, 1203, 1231, 1232})
+
+
 class Away(OSError):
     """The guarded folder above is not the one it was: nothing was done."""
 
@@ -87,6 +93,11 @@ def is_held(error: OSError) -> bool:
     return not isinstance(error, Away) and (
         getattr(error, "winerror", None) in (32, 33) or error.errno in (errno.EBUSY, errno.ETXTBSY)
     )
+
+
+def is_unreachable(error: OSError) -> bool:
+    """Is this the word of a network that is not there yet? Windows' errno says "no such file" of it, or "no right"."""
+    return getattr(error, "winerror", None) in _NO_NETWORK
 
 
 def is_full(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import math
 import os
 import signal
 import socket
@@ -52,8 +53,8 @@ STOP_SECONDS = 1.0
 SLOW_SECONDS = 5.0
 
 
-#: What a root that is not there, or not ours to use, says; any other refusal is a share that is away, and waited for.
-_FOR_THE_OPERATOR = (FileNotFoundError, NotADirectoryError, PermissionError)
+#: On Windows Python hears a signal only when the main thread comes out of its wait; elsewhere the signal ends the wait.
+_HEARS_SECONDS = 0.25 if sys.platform == "win32" else math.inf
 
 _Found = TypeVar("_Found")
 
@@ -128,15 +129,20 @@ class Service:
                 with os.scandir(self.root) as entries:  # a look at the folder alone may be answered from memory
                     next(entries, None)
                 return
-            except _FOR_THE_OPERATOR as error:
-                if isinstance(error, PermissionError):
-                    raise CannotStart(f"root: {self.root} may not be read by this user; give it the rights") from None
-                raise CannotStart(
-                    f"root: {self.root} is not there; make it, or mount the share, then start again"
-                ) from None
             except OSError as error:
+                if not disk.is_unreachable(error):
+                    self._refuse(error)
                 self._say_wait(f"{self.root}: it cannot be reached ({error.strerror or error})")
                 self._wake.wait(AGAIN_SECONDS)
+
+    def _refuse(self, error: OSError) -> None:
+        """A root that is not there, or not ours to use, is for the operator to mend; any other is waited for."""
+        if isinstance(error, PermissionError):
+            raise CannotStart(f"root: {self.root} may not be read by this user; give it the rights") from None
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise CannotStart(
+                f"root: {self.root} is not there; make it, or mount the share, then start again"
+            ) from None
 
     def _wait_for_others(self) -> None:
         beat = self.folders.status / "service.json"
@@ -437,7 +443,7 @@ class Service:
 
     def _loop(self, wait: float) -> None:
         while not self.gate.stopping:
-            if self._wake.wait(max(0.0, wait)):
+            if self._wait(wait):
                 self._wake.clear()
             if self._signals:
                 self._asked_to_stop()
@@ -449,6 +455,14 @@ class Service:
                 break
             if self.gate.draining:
                 wait = min(wait, 0.2)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for news, a signal or the time. Is there news?"""
+        until = time.monotonic() + seconds
+        while not self._wake.wait(max(0.0, min(until - time.monotonic(), _HEARS_SECONDS))):
+            if self._signals or time.monotonic() >= until:
+                return False
+        return True
 
     def _turn(self) -> float:
         """All that the main thread does, once. Returns seconds until the next turn is due."""

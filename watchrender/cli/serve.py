@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +112,7 @@ def init(
         return
     typer.echo(f"hot folder: {root}")
     typer.echo(f"settings:   {file}{' (there already, and it stays as it is)' if stands else ''}")
-    named = "" if is_found(file) else f" -c {shlex.quote(str(file))}"
+    named = "" if is_found(file) else f" -c {_as_word(str(file), windows=os.name == 'nt')}"
     typer.echo(f"\nNext:\n  watchrender nexrender install\n  watchrender check{named}\n  watchrender run{named}")
 
 
@@ -132,6 +133,13 @@ def _stands_for(file: Path, root: Path) -> bool:
             Exit.FIX, f"{file} is there already, and {said}; set root: {root} in it, or name another file with -c FILE"
         )
     return True
+
+
+def _as_word(text: str, *, windows: bool) -> str:
+    """One word of a command, to be pasted into a shell. Windows' own knows no single quotes."""
+    if not windows:
+        return shlex.quote(text)
+    return f'"{text}"' if re.search(r"[^\w:\\/.~-]", text) else text
 
 
 def _first_config(root: Path) -> str:

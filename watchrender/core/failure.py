@@ -230,7 +230,7 @@ CATALOGUE: dict[Code, Entry] = {
     Code.AERENDER_NOT_PATCHED: Entry(
         kind=E,
         meaning="nexrender's mark is missing from After Effects' command-line script, and we may not write it.",
-        cure="Run `nexrender-cli '{}' --force-patch --binary AERENDER` once as an administrator.",
+        cure='Run `nexrender-cli "{}" --force-patch --binary AERENDER` once as an administrator.',
     ),
     Code.LICENSE: Entry(
         kind=E,

@@ -153,7 +153,7 @@ def token(case: Case) -> Iterator[Line]:
     elif server.token is None:
         yield ok("token", f"none, and none is needed: only this machine can reach {server.host}")
     elif len(server.token) < _SHORT_TOKEN:
-        cure = "Take a longer one: `python -c 'import secrets; print(secrets.token_urlsafe(24))'`."
+        cure = 'Take a longer one: `python -c "import secrets; print(secrets.token_urlsafe(24))"`.'
         yield warn("token", f"server.token has {len(server.token)} characters, which can be guessed", cure)
     else:
         reach = "this machine" if is_loopback(server.host) else "other machines"
@@ -450,7 +450,8 @@ def _port_answers(case: Case, beat: dict[str, Any]) -> Iterator[Line]:
 
 def _standing(path: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
-    return next(place for place in (path, *path.parents) if place.is_dir())
+    found = (place for place in (path, *path.parents) if place.is_dir())
+    return next(found, Path(path.anchor or "."))  # a drive that is not there has no folder above it
 
 
 def _unwritable(folder: Path) -> str | None:

@@ -150,7 +150,7 @@ def extras(config: Config | None) -> Iterator[Line]:
 
 
 def _pip(extra: str) -> str:
-    return f"`{sys.executable} -m pip install 'watchrender[{extra}]'`"
+    return f'`{sys.executable} -m pip install "watchrender[{extra}]"`'
 
 
 def _command(config: Config | None) -> str | list[str] | None:

@@ -111,9 +111,13 @@ class TaskScheduler:
         return []
 
     def standing(self, name: str) -> Standing:
-        # PowerShell, because what schtasks prints is in the language of the system.
+        # PowerShell, because what schtasks prints is in the language of the system. A task that is not there is $null,
+        # whose state is 0 there: an answer like that of a task, so it is not asked for.
         quoted = name.replace("'", "''")
-        asked = f"$t = Get-ScheduledTask -TaskName '{quoted}'; [int]$t.State; (Get-ScheduledTaskInfo $t).LastTaskResult"
+        asked = (
+            f"$t = Get-ScheduledTask -TaskName '{quoted}' -ErrorAction SilentlyContinue; "
+            "if ($t) { [int]$t.State; ($t | Get-ScheduledTaskInfo).LastTaskResult }"
+        )
         said = ask(["powershell", "-NoProfile", "-NonInteractive", "-Command", asked])
         numbers = (said or "").split()
         if not numbers or not numbers[0].isdigit():

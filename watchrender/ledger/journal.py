@@ -405,6 +405,9 @@ def _flush(descriptor: int) -> None:
         import fcntl
 
         # fsync on macOS leaves the bytes in the drive's own memory
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:
+            os.fsync(descriptor)  # not every disk knows the other (a share, exFAT); a sick one refuses this too
     else:
         getattr(os, "fdatasync", os.fsync)(descriptor)

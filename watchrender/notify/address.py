@@ -59,7 +59,7 @@ def trouble(url: str, secret: str | None) -> tuple[str, str] | None:
         wrong = signature.fault(secret) if secret is not None else None
         return (wrong, "Write the secret as the receiver gave it: whsec_… or any text.") if wrong else None
     if not has_apprise():
-        pip = f"`{sys.executable} -m pip install 'watchrender[notify]'`"
+        pip = f'`{sys.executable} -m pip install "watchrender[notify]"`'
         return f"{shown(url)} needs the extra `notify`, which is not installed", f"{pip}, then start the service anew."
     if not _apprise_knows(url):
         cure = "Write it as apprise's documentation shows it for that service."

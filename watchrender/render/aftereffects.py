@@ -134,7 +134,7 @@ def patch_failure(aerender: Path, nexrender: Nexrender | None = None) -> Failure
     return fail(
         Code.AERENDER_NOT_PATCHED,
         f"{script} {state}, and {blocked} cannot be written by this user.",
-        cure=f"Run `nexrender-cli '{{}}' --force-patch --binary \"{aerender}\"` once as an administrator.",
+        cure=f'Run `nexrender-cli "{{}}" --force-patch --binary "{aerender}"` once as an administrator.',
     )
 
 

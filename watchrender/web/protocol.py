@@ -5,6 +5,7 @@ and the connection itself for the streams, who must be able to cut off a reader 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 import sys
@@ -21,6 +22,9 @@ from watchrender.web.answers import PROBLEM, Problem, encode
 FIRST_REQUEST_SECONDS = 15.0
 #: What the system buffers for one stream, at most about twice this: with more, a reader that sleeps costs megabytes.
 STREAM_BUFFER_BYTES = 128 * 1024
+#: Windows asks about 512 sockets at most at once; one more would end the server for good. Elsewhere the system's own
+#: limit of open files is only waited for.
+MOST_CONNECTIONS = 450 if sys.platform == "win32" else math.inf
 #: struct linger: on, for 0 seconds. Two shorts on Windows, two ints elsewhere.
 _AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -72,6 +76,9 @@ class Http(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()  # before the loop has looked at it for the first time
+            return
         self.connection = Connection(transport)
         self.app_state = {**self.app_state, "connection": self.connection}
         self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._too_slow)
