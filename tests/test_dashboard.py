@@ -164,6 +164,71 @@ def test_a_queue_is_put_in_order_from_the_keyboard(line: Line, page: Any) -> Non
         assert page.faults == []
 
 
+def test_the_keyboard_keeps_its_place_when_what_it_was_at_goes_away(line: Line, page: Any) -> None:
+    """After a question, a cancelled job, an order for many, more of a list, and a job's own page."""
+
+    def at() -> str:
+        where = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
+        return str(page.evaluate(where)).strip()[:40]
+
+    (line.root / "inbox" / "_PAUSE").touch()
+    for name in ("a", "b", "c"):
+        line.drop(f"{name}.json")
+    with serving(line):
+        line.wait("c", "queued")
+        _goto(page, line)
+        page.get_by_role("checkbox", name="Select b", exact=True).focus()
+        page.keyboard.press("Delete")
+        page.get_by_role("dialog", name="Cancel b?").wait_for()
+        page.keyboard.press("Escape")
+        until(lambda: at() == "Select b")
+        page.get_by_role("button", name="Cancel b", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("dialog", name="Cancel b?").wait_for()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        until(lambda: at() == "Select c")
+
+        page.keyboard.press("Space")
+        page.get_by_role("button", name="Hold 1").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("group", name="Selected jobs").wait_for(state="detached")
+        assert page.evaluate("document.activeElement.closest('main') !== null")
+        page.get_by_role("link", name="c", exact=True).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="What happened, and why").wait_for()
+        page.go_back()
+        until(lambda: at() == "c")
+
+
+def test_a_list_that_is_gone_back_to_is_asked_for_again(line: Line, page: Any) -> None:
+    with serving(line):
+        assert line.service is not None
+        for number in range(80):
+            at = clock.stamp(datetime.now(UTC) - timedelta(hours=100 - number))
+            line.service.ledger.add(why="a test", name=f"old{number}", state=State.COMPLETED, finished_at=at)
+        _open(page, line)
+        page.get_by_role("link", name="old79").wait_for()
+        page.evaluate("location.hash = '#/?q=old3'")  # as a bookmark, or the browser's buttons
+        page.get_by_role("link", name="old3", exact=True).wait_for()
+
+
+def test_a_name_from_right_to_left_changes_the_place_of_nothing_beside_it(line: Line, page: Any) -> None:
+    (line.root / "inbox" / "_PAUSE").touch()
+    line.drop("עברית (1).json", sub="ש")
+    with serving(line):
+        line.wait("ש/עברית (1)", "queued")
+        _goto(page, line)
+        page.get_by_role("link", name="עברית (1)").wait_for()
+        places = page.evaluate(
+            "[...document.querySelectorAll('.jobs .what .folder, .jobs .what bdi')]"
+            ".map((part) => part.getBoundingClientRect().left)"
+        )
+
+        assert len(places) >= 4  # folder, name, project, composition
+        assert places == sorted(places)
+
+
 def test_with_shift_all_jobs_in_between_are_selected(line: Line, page: Any) -> None:
     (line.root / "inbox" / "_PAUSE").touch()
     for name in "abcd":

@@ -71,7 +71,7 @@ def folders(tmp_path: Path) -> Folders:
 
 
 def _job(*paths: str, **more: Any) -> Job:
-    outputs = tuple({"path": path, "bytes": 1, "sha256": None} for path in paths)
+    outputs = tuple({"path": path, "bytes": 1, "sha256": None} | more for path in paths)
     return Job(id="x", serial=1, arrival=1, name="spot", state=State.COMPLETED, folder="done/spot", outputs=outputs)
 
 
@@ -82,12 +82,21 @@ def test_a_film_beside_its_status_is_found(folders: Folders) -> None:
 
 
 def test_a_frame_of_a_sequence_is_found_by_its_number(folders: Folders) -> None:
-    job = _job("frames/spot_[00010-00019].png")
+    job = _job("frames/spot_[00010-00019].png", frames=10)
 
     assert films.output_path(folders, job, 0, 12).name == "spot_00012.png"
     assert films.output_path(folders, job, 0, None).name == "spot_00010.png"
     with pytest.raises(Problem, match="frames 10 to 19"):
         films.output_path(folders, job, 0, 20)
+
+
+def test_brackets_in_the_name_of_a_job_are_no_frames(folders: Folders) -> None:
+    film, frames = _job("shot_[1-2].mp4"), _job("frames/shot [3-4]_[00010-00019].png", frames=10)
+
+    assert films.output_path(folders, film, 0, None).name == "shot_[1-2].mp4"
+    assert films.output_path(folders, frames, 0, 12).name == "shot [3-4]_00012.png"
+    with pytest.raises(Problem, match="this output is one file"):
+        films.output_path(folders, film, 0, 1)
 
 
 def test_previews_are_found_by_the_place_of_their_film(folders: Folders) -> None:

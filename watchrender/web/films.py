@@ -42,7 +42,8 @@ _TYPES = {
     ".tga": "image/x-tga", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
     ".wav": "audio/wav", ".mp3": "audio/mpeg", ".aif": "audio/aiff", ".aiff": "audio/aiff", ".m4a": "audio/mp4",
 }  # fmt: skip
-_SEQUENCE = re.compile(r"\[(\d+)-(\d+)\]")
+#: The pattern of a sequence's frames; what stands before it is the job's own name, and may have brackets too.
+_SEQUENCE = re.compile(r"\[(\d+)-(\d+)\](?=[^\[\]/\\]*$)")
 
 
 class Gone(Exception):
@@ -74,12 +75,13 @@ def output_path(folders: Folders, job: Job, number: int, frame: int | None) -> P
     if not 0 <= number < len(job.outputs):
         count = len(job.outputs)
         raise Problem(404, f"{job.key} has {count} output{'s' * (count != 1)}, numbered from 0")
-    text = str(job.outputs[number].get("path", ""))
-    sequence = _SEQUENCE.search(text)
+    output = job.outputs[number]
+    text = str(output.get("path", ""))
+    sequence = _SEQUENCE.search(text) if output.get("frames") is not None else None  # else a film may be called so
     if sequence is None and frame is not None:
         raise Problem(404, "frame is for image sequences; this output is one file")
     if sequence is not None:
-        text = text.replace(sequence[0], _frame_name(sequence, frame))
+        text = f"{text[: sequence.start()]}{_frame_name(sequence, frame)}{text[sequence.end() :]}"
     return _inside(folders, job, text)
 
 

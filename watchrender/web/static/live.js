@@ -30,8 +30,33 @@ function draw() {
   const soon = document.hidden ? (then) => setTimeout(then, 500) : requestAnimationFrame;
   soon(() => {
     drawing = false;
+    const heirs = heirsOf(document.activeElement);
     render(html`<${Page} page=${page()} />`, document.getElementById("page"));
+    if (heirs) passOn(heirs);
   });
+}
+
+const REACHED = ".check, a[href], button:not([disabled]), input:not([disabled]), [tabindex]";
+
+// Drawing may take away what has the focus (a job leaves the queue, its buttons with it): who works with the keyboard
+// goes on beside it, not at the top of the page. What comes into question, the nearest first.
+function heirsOf(focused) {
+  if (!focused || focused === document.body) return null;
+  const row = focused.closest("li[data-id]") ?? (focused.matches(".more-of") && focused.parentElement.querySelector(".jobs")?.lastElementChild);
+  const found = [];
+  for (let next = row || null; (next = next?.nextElementSibling); ) found.push(next);
+  for (let before = row || null; before; before = before.previousElementSibling) found.push(before);
+  for (let around = focused.parentElement; around && around.id !== "page"; around = around.parentElement) {
+    found.push(around, around.nextElementSibling, around.previousElementSibling);
+  }
+  return { focused, found: found.filter(Boolean), last: row && !row.contains(focused) ? row : null };
+}
+
+function passOn({ focused, found, last }) {
+  if (focused.isConnected && !focused.disabled) return;
+  const reached = (place) => (place.isConnected ? place.querySelector(REACHED) : null);
+  const first = last?.nextElementSibling ?? null; // of the rows that a button has brought
+  (first ?? found.find(reached))?.querySelector(REACHED)?.focus();
 }
 
 function page() {
@@ -105,9 +130,10 @@ function confirmed(title, text, yes, no = "Leave it") {
     question = {
       title, text, yes, no,
       answer: (answer) => {
+        document.querySelector("dialog[open]")?.close(); // until then nothing else takes the focus
+        (before?.isConnected ? before : document.getElementById("main"))?.focus();
         question = null;
         draw();
-        before?.focus?.();
         resolve(answer);
       },
     };
@@ -160,6 +186,14 @@ async function queue(what) {
   if (found.failed) return notice(found.failed);
   take(state, { type: "service", data: { ...state.service, ...found } });
   draw();
+}
+
+// What is asked of the server for what somebody looks at.
+function queryOf(filter, states) {
+  const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+  query.set("limit", "200");
+  if (states && !filter.state) query.set("state", states);
+  return query;
 }
 
 const ENOUGH = 100; // jobs that one request to see more of them brings at least
@@ -219,11 +253,8 @@ const act = {
   },
   more: async (states) => {
     const { filter } = route();
-    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
-    query.set("limit", "200");
-    if (states && !filter.state) query.set("state", states);
-    asked.key = query.toString();
-    const key = query.toString();
+    const query = queryOf(filter, states);
+    const key = (asked.key = query.toString());
     let next = state.more?.key === key ? state.more.next : null;
     let got = 0;
     do {
@@ -366,7 +397,19 @@ async function loadHours() {
   draw();
 }
 
-addEventListener("hashchange", draw);
+// Somebody went to another place of this page: with the browser's buttons, a bookmark, or back from a job.
+let wasJob = route().job;
+
+function went() {
+  const { job, filter } = route();
+  const back = job ? null : wasJob;
+  wasJob = job;
+  draw();
+  if (!job && isFiltered(filter) && state.more?.key !== queryOf(filter, "").toString()) act.more("");
+  if (back) requestAnimationFrame(() => (document.querySelector(`.name[href="#/job/${CSS.escape(back)}"]`) ?? document.getElementById("main"))?.focus());
+}
+
+addEventListener("hashchange", went);
 document.addEventListener("visibilitychange", draw);
 setInterval(loadHours, 60000);
 loadHours();

@@ -253,12 +253,18 @@ function selectUpTo(box, page) {
 
 // -- one job in a list ---------------------------------------------------------------------------------------
 
+// A name may be written from right to left: it stands by itself, so that nothing beside it changes its place.
+function Key({ job }) {
+  return html`${job.sub && html`<span class="quiet folder">${job.sub}/</span>`}<bdi>${lastOf(job)}</bdi>`;
+}
+
 function Name({ job }) {
-  return html`<a class="name" href=${`#/job/${job.id}`}>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${lastOf(job)}</a>`;
+  return html`<a class="name" href=${`#/job/${job.id}`}><${Key} job=${job} /></a>`;
 }
 
 function What({ job }) {
-  return html`<span class="quiet">${[job.template, job.composition].filter(Boolean).join(" · ")}${(job.tags ?? []).map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</span>`;
+  const known = [job.template, job.composition].filter(Boolean);
+  return html`<span class="quiet">${known.map((word, index) => html`${index > 0 && " · "}<bdi key=${index}>${word}</bdi>`)}${(job.tags ?? []).map((tag) => html`<bdi class="tag" key=${tag}>${tag}</bdi>`)}</span>`;
 }
 
 function Bar({ job }) {
@@ -556,7 +562,7 @@ function JobPage({ page, id, job }) {
     <p class="back"><a href="#/">← All jobs</a></p>
     <article class="panel whole" aria-labelledby="job">
       <div class="line">
-        <h2 id="job"><span>${job.sub && html`<span class="quiet">${job.sub}/</span>`}${lastOf(job)}</span> <span class=${`state ${job.state}`}>${job.state}</span></h2>
+        <h2 id="job"><span><${Key} job=${job} /></span> <span class=${`state ${job.state}`}>${job.state}</span></h2>
         ${page.act && html`<div class="buttons" role="group" aria-label="This job">
           ${orders.includes("hold") && html`<button onClick=${() => page.act.one("hold", job)}>Hold</button>`}
           ${orders.includes("release") && html`<button onClick=${() => page.act.one("release", job)}>Release</button>`}
