@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from watchrender.core.policy import Allowance, Facts, Policy, Use, objections, sources_of
+from watchrender.core.access import Facts, Policy
+from watchrender.core.policy import Allowance, Use, objections, sources_of
 from watchrender.render import nexrender
 from watchrender.render.document import Built, Delivery, build, film_ext, frames, is_in_place, is_sequence
 from watchrender.render.footage import Footage

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from tests.website import Web, answer, website
+from watchrender.core.access import Policy
 from watchrender.core.failure import Code, Failure
-from watchrender.core.policy import Policy
 from watchrender.render.fetch import FetchCache, Fetcher
 from watchrender.render.footage import Footage, Sighting, Trouble, hand_over, look, unpack
 

@@ -18,8 +18,8 @@ from tests.turns import Hand
 from watchrender import disk
 from watchrender.cli.explain import explain
 from watchrender.config import load
+from watchrender.core.access import NO_SETTING
 from watchrender.core.failure import Code
-from watchrender.core.policy import NO_SETTING
 from watchrender.core.states import State
 from watchrender.judge import Judged, json_path
 

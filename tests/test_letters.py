@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from watchrender.core import letters
+from watchrender.core.access import Facts, Policy
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
-from watchrender.core.policy import Facts, Policy, objections
+from watchrender.core.policy import objections
 from watchrender.core.states import State
 from watchrender.render.outputs import Outputs
 from watchrender.render.transcript import Transcript

@@ -21,14 +21,13 @@ from loguru import logger
 from watchrender import disk
 from watchrender.closing import COPY_AFTER_SECONDS, Closer
 from watchrender.config.model import Config
-from watchrender.core import naming, paths, policy, status
+from watchrender.core import access, naming, status
 from watchrender.core.failure import Code, Failure
 from watchrender.core.job import Job, Progress
-from watchrender.core.policy import Facts
 from watchrender.core.settings import Settings, fill_in, names_folder
 from watchrender.core.states import Event
 from watchrender.elsewhere import deliver_elsewhere, keep_here, tell_beside
-from watchrender.judge import output_exists, policy_of
+from watchrender.judge import facts_of, output_exists, policy_of
 from watchrender.ledger.ledger import Ledger
 from watchrender.prepare import Attempted, Places, Prepared
 from watchrender.render import frames, outputs, probe, projectfile, verdict
@@ -312,17 +311,8 @@ class Finisher:
         """The file (or, for a sequence, the folder) that an `output:` names, versioned where it is taken."""
         ext = output.path.suffix.lstrip(".") if output.kind is Kind.FILM else output.last_file.suffix.lstrip(".")
         filled = fill_in(text, job, ext, datetime.now())
-        facts = Facts(
-            root=os.path.realpath(self.folders.root),
-            base=os.path.realpath(self.folders.root),
-            windows=os.name == "nt",
-            realpath=os.path.realpath,
-            root_server=paths.server_of(str(self.folders.root)),
-            rules=tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in self.config.path_map),
-            reserved=tuple(str(folder) for folder in self.folders.own),
-        )
-        allowed = policy_of(self.config)
-        judged = policy.delivery_target(filled, path="output", facts=facts, policy=allowed)
+        facts, allowed = facts_of(self.config, self.folders), policy_of(self.config)
+        judged = access.delivery_target(filled, path="output", facts=facts, policy=allowed)
         if isinstance(judged, Failure):
             return judged
         path = Path(judged)
@@ -335,7 +325,7 @@ class Finisher:
                 f"the film is {ext}, so it was delivered as {path.stem}.{ext} and not as {path.name}",
             )
             path = path.with_suffix(f".{ext}")
-        if refused := policy.target_objection(str(path), path="output", facts=facts, policy=allowed):
+        if refused := access.target_objection(str(path), path="output", facts=facts, policy=allowed):
             return refused
         if not os.path.lexists(path):
             return path

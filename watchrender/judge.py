@@ -20,12 +20,13 @@ from typing import Any
 
 from watchrender import disk
 from watchrender.config.model import Config
+from watchrender.core import access, naming, paths, policy, priority
 from watchrender.core import clock as clocks
-from watchrender.core import naming, paths, policy, priority
 from watchrender.core import settings as settings_of
+from watchrender.core.access import Facts, Policy
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
-from watchrender.core.policy import Allowance, Facts, Policy
+from watchrender.core.policy import Allowance
 from watchrender.core.settings import Settings
 from watchrender.core.settle import Completeness
 from watchrender.core.textual import shown
@@ -97,20 +98,14 @@ class Judge:
         module_installed: Callable[[str], bool],
         now: Callable[[], datetime],
         settle_seconds: float = 2.0,
-        windows: bool = os.name == "nt",
     ) -> None:
         self._config = config
         self._folders = folders
         self._ledger = ledger
         self._footage = footage
-        self._module_installed = module_installed
         self._now = now
-        self._windows = windows
         self._settle_seconds = settle_seconds
-        self._root = os.path.realpath(folders.root)
-        self._server = paths.server_of(str(folders.root))
-        self._rules = tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in config.path_map)
-        self._reserved = tuple(str(path) for path in folders.own)
+        self._here = replace(facts_of(config, folders), module_installed=module_installed)
         self.policy = policy_of(config)
         self.max_job_size = config.watch.max_job_size
 
@@ -230,25 +225,14 @@ class Judge:
         return self._look_for_footage(job, read, judged)
 
     def _facts(self, job: Job, base: Path) -> Facts:
-        own = str(base) if job.form is not Form.FILE else None
-        return Facts(
-            root=self._root,
-            base=str(base),
-            windows=self._windows,
-            realpath=os.path.realpath,
-            module_installed=self._module_installed,
-            root_server=self._server,
-            rules=self._rules,
-            own=own,
-            reserved=self._reserved,
-        )
+        return replace(self._here, base=str(base), own=str(base) if job.form is not Form.FILE else None)
 
     def _told(self, job: Job, read: Reading) -> dict[str, Any]:
         """What the job's record takes from its document."""
         written = read.text.document
         template = written.get("template", {})
         source = paths.read_source(
-            str(template.get("src", "")), base=str(read.base), windows=self._windows, rules=self._rules
+            str(template.get("src", "")), base=str(read.base), windows=self._here.windows, rules=self._here.rules
         )
         local = source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN)
         name = re.split(r"[\\/]", source.text.rstrip("\\/"))[-1] if local or source.kind is paths.Kind.HTTP else None
@@ -286,7 +270,7 @@ class Judge:
             named = replace(job, composition=composition if isinstance(composition, str) else None)
             ext = document.film_ext(text.document, platform=sys.platform)
             filled = settings_of.fill_in(merged.output, named, ext, self._now())
-            target = policy.delivery_target(filled, path="output", facts=facts, policy=self.policy)
+            target = access.delivery_target(filled, path="output", facts=facts, policy=self.policy)
             refused = target if isinstance(target, Failure) else self._place_taken(target, merged, job, text, ext)
             if refused is not None:
                 found.append(refused)
@@ -337,7 +321,7 @@ class Judge:
         resolved: dict[str, Path] = {}
         links: dict[str, str] = {}
         for path, src, _ in policy.sources_of(text.document):
-            source = paths.read_source(src, base=facts.base, windows=self._windows, rules=self._rules)
+            source = paths.read_source(src, base=facts.base, windows=facts.windows, rules=facts.rules)
             if source.kind in (paths.Kind.LOCAL, paths.Kind.FOREIGN):
                 resolved[path] = Path(source.text)
             elif source.kind is paths.Kind.HTTP:
@@ -510,6 +494,20 @@ def _is_same_project(job: Job, other: Job) -> bool:
 
 def output_exists(path: Path) -> Failure:
     return fail(Code.OUTPUT_EXISTS, f"{path} is there already, and on_exists is fail", path="output")
+
+
+def facts_of(config: Config, folders: Folders) -> Facts:
+    """What has to be known of this machine to judge a path that starts from root, with links resolved as of now."""
+    root = os.path.realpath(folders.root)
+    return Facts(
+        root=root,
+        base=root,
+        windows=os.name == "nt",
+        realpath=os.path.realpath,
+        root_server=paths.server_of(str(folders.root)),
+        rules=tuple(paths.Rule(origin=rule.from_, target=rule.to) for rule in config.path_map),
+        reserved=tuple(str(folder) for folder in folders.own),
+    )
 
 
 def policy_of(config: Config) -> Policy:

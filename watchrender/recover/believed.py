@@ -6,19 +6,18 @@ their own type.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from watchrender.config.model import Config
-from watchrender.core import naming, paths, policy
+from watchrender.core import access, naming
 from watchrender.core.failure import Failure
 from watchrender.core.job import Form
-from watchrender.core.policy import Facts
 from watchrender.core.states import State
-from watchrender.judge import policy_of
+from watchrender.judge import facts_of, policy_of
 from watchrender.spool.folders import Folders
 
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")  # it becomes part of file names
@@ -90,22 +89,13 @@ def job_from_status(status: dict[str, Any]) -> dict[str, Any] | None:
 
 def delivery_check(config: Config, folders: Folders) -> Callable[[str], bool]:
     """Answers whether the policy allows a film to be delivered to this full path."""
-    root = os.path.realpath(folders.root)
-    facts = Facts(
-        root=root,
-        base=root,
-        windows=os.name == "nt",
-        realpath=os.path.realpath,
-        root_server=paths.server_of(str(folders.root)),
-        rules=(),
-        reserved=tuple(str(folder) for folder in folders.own),
-    )
-    rules = policy_of(config)
+    facts = replace(facts_of(config, folders), rules=())  # what a status tells is a path of this machine already
+    allowed = policy_of(config)
 
     def may_deliver(target: str) -> bool:
         if not PurePath(target).is_absolute():
             return False
-        return not isinstance(policy.delivery_target(target, path="output", facts=facts, policy=rules), Failure)
+        return not isinstance(access.delivery_target(target, path="output", facts=facts, policy=allowed), Failure)
 
     return may_deliver
 

@@ -27,9 +27,9 @@ import httpx2
 
 from watchrender import disk
 from watchrender.core import hosts
+from watchrender.core.access import Policy
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.hosts import Link
-from watchrender.core.policy import Policy
 from watchrender.render.wire import CLIENT_ERRORS, BoundedStream, PoolTransport, left
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

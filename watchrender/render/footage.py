@@ -24,8 +24,9 @@ from urllib.parse import unquote_to_bytes
 
 from watchrender import disk
 from watchrender.core import paths
+from watchrender.core.access import said
 from watchrender.core.failure import Code, Failure, fail
-from watchrender.core.policy import FOOTAGE_TYPES, said, sources_of
+from watchrender.core.policy import FOOTAGE_TYPES, sources_of
 from watchrender.render.ahead import Ahead, copyable
 from watchrender.render.fetch import Fetcher, link_or_copy
 
