@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from watchrender import disk
+from watchrender.spool import bundle, watcher
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +150,40 @@ def test_a_refusal_says_where(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "full")  # as a write to a full disk does: without a name
 
     assert refused.value.filename == str(tmp_path / "journal")
+
+
+#: Windows' words for a folder: a junction, a volume that Data Deduplication has been at, a folder of a cloud's.
+TAGS = [(0xA0000003, True), (0x80000013, False), (0x9000601A, False), (0, False)]
+
+
+def as_windows_tells(tag: int) -> Any:
+    mode = stat.S_IFDIR | 0o777
+    return SimpleNamespace(st_mode=mode, st_reparse_tag=tag, st_size=0, st_mtime_ns=1, st_ino=2)
+
+
+class Listed:
+    """A folder as a listing of Windows has it."""
+
+    def __init__(self, tag: int) -> None:
+        self._tag = tag
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return not follow_symlinks
+
+    def stat(self, *, follow_symlinks: bool) -> Any:
+        assert not follow_symlinks
+        return as_windows_tells(self._tag)
+
+
+@pytest.mark.parametrize(("tag", "is_junction"), TAGS)
+def test_a_junction_is_a_link_and_no_folder(tag: int, is_junction: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_HAS_JUNCTIONS", True)
+    listed: Any = Listed(tag)
+    assert disk.is_folder(listed) is not is_junction
+    assert disk.is_link(as_windows_tells(tag)) is is_junction
+
+    monkeypatch.setattr(os, "lstat", lambda _path: as_windows_tells(tag))
+
+    found = watcher.look("inbox/client")
+    assert found is not None and (found.is_dir, found.regular) == (not is_junction, not is_junction)
+    assert bundle._measure(Path("inbox/client"), open_it=True)[2] is not is_junction

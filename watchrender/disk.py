@@ -64,6 +64,11 @@ BUSY = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.E
 _NO_NETWORK = frozenset({21, 51, 53, 54, 55, 59, 64, 70, 121, 1203, 1231, 1232})
 
 
+#: The bit of a reparse tag that says: the name of another place (IsReparseTagNameSurrogate).
+_NAMES_ANOTHER = 0x20000000
+_HAS_JUNCTIONS = os.name == "nt"
+
+
 class Away(OSError):
     """The guarded folder above is not the one it was: nothing was done."""
 
@@ -370,11 +375,23 @@ def copy(source: Path, target: Path, *, through_links: bool = True) -> None:
         shutil.copystat(source, target)
 
 
+def is_link(found: os.stat_result) -> bool:
+    """Is what was looked at, not through, a link of any kind? A junction of Windows is a folder by its mode; what is
+    stored compressed there, or in a cloud, has a tag too and is none."""
+    return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0) & _NAMES_ANOTHER)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Is it a folder itself, and no link to one? No question to the disk: the listing has told."""
+    is_dir = entry.is_dir(follow_symlinks=False)
+    return is_dir and not (_HAS_JUNCTIONS and is_link(entry.stat(follow_symlinks=False)))
+
+
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder (regular files and folders only), each file flushed. The target must not be there."""
     mkdir(target)
     for entry in sorted(os.scandir(source), key=lambda found: found.name):
-        if entry.is_dir(follow_symlinks=False):
+        if is_folder(entry):
             copy_tree(Path(entry.path), target / entry.name)
         elif entry.is_file(follow_symlinks=False):
             copy(Path(entry.path), target / entry.name, through_links=False)

@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from watchrender import disk
+
 MISSING_LIMIT = 100  # frame numbers that are listed; the rest is counted
 
 
@@ -197,17 +199,12 @@ def _files(folder: Path, depth: int = _DEPTH) -> Iterator[tuple[Path, int]]:
                 found = os.stat(path, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if _is_link(found):
+            if disk.is_link(found):
                 continue
             if stat.S_ISREG(found.st_mode):
                 yield path, found.st_size
             elif stat.S_ISDIR(found.st_mode) and depth > 0:
                 yield from _files(path, depth - 1)
-
-
-def _is_link(found: os.stat_result) -> bool:
-    reparse_point = 0x400  # Windows: a junction is a folder by its mode
-    return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_file_attributes", 0) & reparse_point)
 
 
 @dataclass(kw_only=True)

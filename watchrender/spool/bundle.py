@@ -238,7 +238,7 @@ def _measure(path: Path, *, open_it: bool) -> tuple[int, int, bool]:
     """Size, time and whether it is a folder."""
     try:
         found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(found.st_mode) and not disk.is_link(found):
             return 0, 0, True
         if not stat.S_ISREG(found.st_mode):
             return -1, found.st_mtime_ns, False

@@ -32,6 +32,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from watchrender import disk
+
 #: Folders deeper than this below the inbox are not looked into, and named: nobody sorts clients so many levels deep.
 DEEPEST = 32
 
@@ -57,12 +59,13 @@ def look(path: Path | str) -> Look | None:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    is_dir = stat.S_ISDIR(found.st_mode) and not disk.is_link(found)
     return Look(
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         inode=found.st_ino,
-        is_dir=stat.S_ISDIR(found.st_mode),
-        regular=stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode),
+        is_dir=is_dir,
+        regular=stat.S_ISREG(found.st_mode) or is_dir,
     )
 
 
@@ -122,7 +125,7 @@ def scan(inbox: Path, is_sub: IsSub, alive: Callable[[], None] = lambda: None) -
             with os.scandir(inbox / sub if sub else inbox) as entries:
                 for entry in entries:
                     names.add(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
+                    if disk.is_folder(entry):
                         folders.add(entry.name)
         except OSError as error:
             if not sub:
