@@ -187,3 +187,25 @@ def test_a_junction_is_a_link_and_no_folder(tag: int, is_junction: bool, monkeyp
     found = watcher.look("inbox/client")
     assert found is not None and (found.is_dir, found.regular) == (not is_junction, not is_junction)
     assert bundle._measure(Path("inbox/client"), open_it=True)[2] is not is_junction
+
+
+def test_what_is_too_long_for_windows_is_not_said_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "longest_path", lambda: len(str(tmp_path)) + 60)
+    file, long = tmp_path / "spot.json", tmp_path / ("n" * 80)
+    file.write_bytes(b"{}")
+    rename = os.rename
+
+    def as_windows_does(source: Path, target: Path) -> None:
+        if len(str(target)) > len(str(tmp_path)) + 60:
+            raise FileNotFoundError(errno.ENOENT, "The system cannot find the path specified", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", as_windows_does)
+
+    with pytest.raises(OSError, match="too many for Windows") as refused:
+        disk.rename(file, long)
+    assert refused.value.errno == errno.ENAMETOOLONG
+
+    with pytest.raises(FileNotFoundError):  # of a path that is short enough it is believed
+        disk.rename(tmp_path / "gone.json", tmp_path / "there.json")
+    disk.rename(file, tmp_path / "there.json")

@@ -707,3 +707,12 @@ def test_a_folder_on_a_drive_that_is_not_there_is_a_finding(monkeypatch: pytest.
     monkeypatch.setattr(Path, "is_dir", lambda _path: False)  # nothing of it, not even the top
 
     assert doctor._standing(tmp_path / "work") == Path(tmp_path.anchor)
+
+
+def test_how_long_names_may_be_is_told_where_windows_allows_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchrender.disk.longest_path", lambda: 259)
+    (found,) = machine.path_lengths(Path("/srv/renders"))
+    assert found.level is Level.WARN and "about 86" in found.words
+
+    monkeypatch.setattr("watchrender.disk.longest_path", lambda: None)
+    assert list(machine.path_lengths(Path("/srv/renders"))) == []

@@ -29,6 +29,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,6 +68,10 @@ _NO_NETWORK = frozenset({21, 51, 53, 54, 55, 59, 64, 70, 121, 1203, 1231, 1232})
 #: The bit of a reparse tag that says: the name of another place (IsReparseTagNameSurrogate).
 _NAMES_ANOTHER = 0x20000000
 _HAS_JUNCTIONS = os.name == "nt"
+
+
+#: Windows' own limit where nobody has lifted it; folders may be shorter still, and what is written is longer at first.
+_LONGEST_PATH, _SHORTER_FOLDERS, _BESIDE_LONGER = 259, 12, 14
 
 
 class Away(OSError):
@@ -172,27 +177,53 @@ def effect(name: str, path: Path) -> Iterator[Callable[[], None]]:
     if not (_hooks.points or _hooks.die_at):
         _ask_guards(path)
         _fault(name, path)
-        with _named(path):
+        with _named(name, path):
             yield _nothing
         return
     label = f"{_cause()}:{name}" + (f":{path.name}" if path.suffix == ".json" else "")
     _point(f"before:{label}")
     _ask_guards(path)
     _fault(name, path)
-    with _named(path):
+    with _named(name, path):
         yield lambda: _point(f"within:{label}")
     _point(f"after:{label}")
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """A refusal says where: what a full disk answers to a write does not."""
+def _named(name: str, path: Path) -> Iterator[None]:
+    """A refusal says where: what a full disk answers to a write does not. And it says what: of a path that is too long
+    for it Windows says that it is not there, which would be believed of what is moved."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and _is_too_long(name, path):
+            words = f"the path has {len(str(path))} characters, too many for Windows as it is set up here"
+            raise OSError(errno.ENAMETOOLONG, words, str(path)) from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+@cache
+def longest_path() -> int | None:
+    """So many characters a path may have for this process; None: the disk decides, part by part."""
+    if sys.platform != "win32":
+        return None
+    import ctypes
+
+    asked = getattr(ctypes.windll.ntdll, "RtlAreLongPathsEnabled", None)
+    if asked is None:
+        return _LONGEST_PATH
+    asked.restype = ctypes.c_ubyte
+    return None if asked() else _LONGEST_PATH
+
+
+def _is_too_long(name: str, path: Path) -> bool:
+    longest, text = longest_path(), str(path)
+    if longest is None or text.startswith("\\\\?\\"):
+        return False
+    more = _SHORTER_FOLDERS if name.startswith("mkdir") else _BESIDE_LONGER if name.startswith("write") else 0
+    return len(text) + more > longest
 
 
 def _nothing() -> None:

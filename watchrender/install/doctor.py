@@ -92,23 +92,26 @@ def examine(
 
 
 def _of_the_machine(config: Config | None) -> list[tuple[str, Callable[[], Iterator[Line]]]]:
+    lengths = partial(machine.path_lengths, None if config is None else Path(config.root))
     if config is not None and config.engine == "nexrender-server":
         # Nothing renders here: nexrender, After Effects and their session are the workers' own.
         return [
             ("python", machine.python),
+            ("path length", lengths),
             ("nexrender-server", partial(farm.server, config)),
             ("path_map", partial(farm.paths_of_the_workers, config)),
             ("extras", partial(machine.extras, config)),
         ]
     looks: list[tuple[str, Callable[[], Iterator[Line]]]] = [
         ("python", machine.python),
+        ("path length", lengths),
         ("session", machine.session),
         ("nexrender", partial(machine.node_and_nexrender, config)),
         ("licence", machine.licence),
         ("extras", partial(machine.extras, config)),
     ]
     if config is not None:
-        looks.insert(3, ("aerender", partial(machine.after_effects, config)))
+        looks.insert(4, ("aerender", partial(machine.after_effects, config)))
     return looks
 
 

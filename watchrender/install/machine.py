@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from watchrender import __version__
+from watchrender import __version__, disk
 from watchrender.config import Config
 from watchrender.core.failure import Failure
 from watchrender.install import session as sessions
@@ -24,6 +24,8 @@ from watchrender.render.nexrender import Nexrender
 
 #: Two programs are asked within the minute that the doctor gives to one finding.
 _RUN_SECONDS = 25.0
+#: What stands around a job's name, twice in one path: `active/`, `.attempt-` and its uid, `out/`, the film's ending.
+_AROUND_A_NAME = 75
 LICENCE = "ae_render_only_node.txt"
 
 
@@ -34,6 +36,17 @@ def python() -> Iterator[Line]:
         yield warn("python", f"{words}, 32 bits", "Install a Python of 64 bits: films are larger than 2 GiB.")
     else:
         yield ok("python", words)
+
+
+def path_lengths(root: Path | None) -> Iterator[Line]:
+    """How long may a path be? A word only where that is less than a disk takes."""
+    longest = disk.longest_path()
+    if longest is None:
+        return
+    room = max(0, (longest - len(str(root or "")) - _AROUND_A_NAME) // 2)
+    words = f"Windows takes paths of {longest} characters here: names of jobs may have about {room} below this root"
+    cure = "Keep the root short; as an administrator set LongPathsEnabled (docs/operator.md), then start anew."
+    yield warn("path length", words, cure)
 
 
 def session() -> Iterator[Line]:
