@@ -6,15 +6,15 @@ import os
 import random
 import subprocess
 import time
-import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchrender.render.lines import Lines
 from watchrender.render.simulator import write_project
-from watchrender.render.transcript import Frames, Kept, Lines, Pace, Stage, Transcript, count_frames, shortened
+from watchrender.render.transcript import Stage, Transcript
 
 SAMPLES = [
     tuple(line.split("|", 1))
@@ -168,29 +168,6 @@ def test_each_of_nexrenders_steps_has_its_stage_and_phase() -> None:
 # --- how many frames --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("time", "rate", "frames"),
-    [
-        ("0:00:06:16", 25.0, 166),
-        ("0:00:06:16", None, None),
-        ("0;00;01;00", 29.97, 30),
-        ("0;01;00;02", 29.97, 1800),  # the numbers ;00 and ;01 are left out at the minute
-        ("0;10;00;00", 29.97, 17982),
-        ("1;00;00;00", 29.97, 107892),
-        ("0;01;00;04", 59.94, 3600),
-        ("0:00:01:00", 29.97, 30),
-        ("0:00:01:00", 23.976, 24),
-        ("0:00:01:00", 12.5, 13),
-        ("-0:00:01:00", 25.0, -25),
-        ("00120", None, 120),
-        ("-12", None, -12),
-        ("0007+08", None, 120),
-    ],
-)
-def test_a_duration_in_each_display_is_counted_in_frames(time: str, rate: float | None, frames: int | None) -> None:
-    assert count_frames(time, rate) == frames
-
-
 def test_the_number_of_frames_is_what_the_job_asks_for() -> None:
     assert fed(*HEADER, frames=50).frames == 50
     assert fed(frames=50).frames == 50
@@ -319,39 +296,6 @@ def test_where_it_stands_is_said_in_words() -> None:
     transcript = fed(*frame_lines(51), frames=120, first_frame=100)
 
     assert transcript.where == "frame 51 of 120 (number 150 in the composition)"
-
-
-# --- pace -------------------------------------------------------------------------------------------------------------
-
-
-def test_pace_is_that_of_late() -> None:
-    pace = Pace()
-
-    for second in range(100):
-        pace.add(float(second), second)
-    for frame in range(12):
-        pace.add(100.0 + 10 * frame, 100 + frame)
-
-    assert pace.fps == pytest.approx(0.1)
-
-
-def test_pace_of_one_read_or_of_nothing_is_not_known() -> None:
-    pace = Pace()
-    assert pace.fps is None
-    for frame in range(100):
-        pace.add(5.0, frame)
-    assert pace.fps is None
-
-    pace.add(4.0, 100)  # a clock that goes back is no clock
-    assert pace.fps is None
-
-
-def test_pace_of_very_slow_frames_is_known() -> None:
-    pace = Pace()
-    for frame in range(3):
-        pace.add(frame * 600.0, frame)
-
-    assert pace.fps == pytest.approx(1 / 600)
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -516,63 +460,7 @@ def test_every_way_of_speaking_is_understood(mode: str, simulator: Path, tmp_pat
     assert transcript.errors == ()
 
 
-# --- bytes to lines ---------------------------------------------------------------------------------------------------
-
-
-def test_lines_end_in_each_of_the_three_ways_even_when_cut_between_two_reads() -> None:
-    whole = b"one\r\ntwo\nthree\rfour\r\n\r\nfive"
-
-    for cut in range(len(whole) + 1):
-        lines = Lines()
-        found = lines.feed(whole[:cut]) + lines.feed(b"") + lines.feed(whole[cut:]) + lines.end()
-        assert found == ["one", "two", "three", "four", "", "five"], whole[:cut]
-    assert Lines().end() == []
-
-
-def test_bytes_that_are_no_utf8_and_characters_cut_between_reads_are_read() -> None:
-    lines = Lines()
-
-    found = lines.feed("Komposition “ä".encode()[:-1]) + lines.feed("ä\n".encode()[1:]) + lines.feed(b"\xff\xfe\n")
-
-    assert found == ["Komposition “ä", "\ufffd\ufffd"]
-
-
-def test_a_line_without_end_is_cut_and_the_next_one_is_whole() -> None:
-    lines = Lines(limit=100)
-
-    for _ in range(1000):
-        assert lines.feed(b"x" * 1000) == []
-    found = lines.feed(b"\naerender ERROR: y\n")
-
-    assert found == ["x" * 100, "aerender ERROR: y"]
-
-
 # --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def test_texts_are_kept_from_both_ends_each_once_and_cut() -> None:
-    kept = Kept(first=2, last=2)
-    for text in ["a", "a", "b", "c", "d", "e", "x" * 1000]:
-        kept.add(text)
-
-    assert list(kept)[:3] == ["a", "b", "e"]
-    assert len(kept) == 4
-    assert len(list(kept)[3]) <= 500
-    assert shortened("x" * 500) == "x" * 500
-
-
-def test_ten_million_frames_take_little_memory() -> None:
-    tracemalloc.start()
-    frames = Frames()
-    for number in range(1, 10_000_000, 997):
-        frames.add(number)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-
-    assert frames.count == len(range(1, 10_000_000, 997))
-    assert not frames.add(1)
-    assert not frames.add(Frames.LIMIT)
-    assert peak < 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -651,14 +539,3 @@ def test_whole_error_lines_are_never_lost_in_any_order(shuffled: list[tuple[str,
     assert set(errors) <= set(transcript.errors)
     assert transcript.elapsed_seen and transcript.finished_seen and transcript.missing_fonts
     assert transcript.seen_count == len({kind for kind, _ in SAMPLES if kind.startswith("frame")})
-
-
-@settings(max_examples=100, deadline=None)
-@given(data=st.binary(max_size=3000), size=st.integers(1, 50))
-def test_lines_are_the_same_however_the_bytes_are_cut(data: bytes, size: int) -> None:
-    whole, parts = Lines(), Lines()
-
-    expected = whole.feed(data) + whole.end()
-    found = [line for n in range(0, len(data), size) for line in parts.feed(data[n : n + size])] + parts.end()
-
-    assert found == expected

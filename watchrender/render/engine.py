@@ -26,9 +26,9 @@ from watchrender.render import evidence
 from watchrender.render.awake import keep_awake
 from watchrender.render.evidence import Evidence
 from watchrender.render.life import Growth, Life
+from watchrender.render.lines import Lines
 from watchrender.render.process import Tree, TreeRecord
 from watchrender.render.rawlog import CAP, RawLog
-from watchrender.render.transcript import Lines
 
 _TURN_SECONDS = 0.08  # `asked` is heard at least this often
 _PROGRESS_SECONDS = 0.25

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from watchrender.core.failure import Code, Failure, fail
-from watchrender.render.transcript import shortened
+from watchrender.render.memory import shortened
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,20 @@ rendering, field rendering); words are in the language of After Effects, and a c
 here is therefore the structure of a line first and its words second, and no number is believed because of one line
 alone. Having no progress information at all is a normal state.
 
-Memory is bounded whatever is fed: lines are cut, texts are kept from both ends, and the frames seen are one bit each.
+Memory is bounded whatever is fed (`memory.py`).
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 
-LINE_LIMIT = 8 * 1024  # bytes of one line that are kept
-TEXT_LIMIT = 500  # characters of one error or warning that are kept
+from watchrender.core.timecode import RATES, count_frames, feet_of
+from watchrender.render.lines import LINE_LIMIT
+from watchrender.render.memory import Frames, Kept, Pace, shortened
+
 LAST_LINES = 50
 
 
@@ -30,120 +32,6 @@ class Stage(StrEnum):
     LAUNCHING = "launching"
     RENDERING = "rendering"
     FINISHING = "finishing"
-
-
-class Lines:
-    """Bytes in chunks → lines of text: LF, CRLF or CR, any bytes, each line cut at a limit."""
-
-    def __init__(self, limit: int = LINE_LIMIT) -> None:
-        self._limit = limit
-        self._rest = bytearray()
-        self._after_cr = False
-
-    def feed(self, chunk: bytes) -> list[str]:
-        """The lines that this chunk completes."""
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]  # the second half of a CRLF that was cut between two reads
-        if not chunk:
-            return []
-        self._after_cr = chunk.endswith(b"\r")
-        *complete, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        lines = []
-        for part in complete:
-            self._keep(part)
-            lines.append(self._take())
-        self._keep(rest)
-        return lines
-
-    def end(self) -> list[str]:
-        """The last line, where it has no end."""
-        return [self._take()] if self._rest else []
-
-    def _keep(self, part: bytes) -> None:
-        self._rest += part[: max(0, self._limit - len(self._rest))]
-
-    def _take(self) -> str:
-        line = self._rest.decode("utf-8", errors="replace")
-        self._rest.clear()
-        return line
-
-
-class Kept:
-    """The first and the last of many texts, each once and cut to a length."""
-
-    def __init__(self, first: int = 20, last: int = 20) -> None:
-        self._first: list[str] = []
-        self._last: deque[str] = deque(maxlen=last)
-        self._room = first
-
-    def add(self, text: str) -> None:
-        text = shortened(text.strip())
-        if text in self:
-            return
-        if len(self._first) < self._room:
-            self._first.append(text)
-        else:
-            self._last.append(text)
-
-    def __contains__(self, text: object) -> bool:
-        return text in self._first or text in self._last
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._first
-        yield from self._last
-
-    def __len__(self) -> int:
-        return len(self._first) + len(self._last)
-
-
-class Frames:
-    """Which frames were seen: one bit each, so ten million frames take 1.2 MB and a wrong number at most 2 MB."""
-
-    LIMIT = 1 << 24  # six days at 30 frames a second: a greater number is no frame
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-        self.count = 0
-        self.highest = 0
-
-    def add(self, number: int) -> bool:
-        """Take note of a frame; False where it is none, or was seen before."""
-        if not 1 <= number < self.LIMIT:
-            return False
-        place, bit = divmod(number, 8)
-        if place >= len(self._bits):
-            self._bits.extend(bytes(place + 1 - len(self._bits)))
-        if self._bits[place] & 1 << bit:
-            return False
-        self._bits[place] |= 1 << bit
-        self.count += 1
-        self.highest = max(self.highest, number)
-        return True
-
-
-class Pace:
-    """Frames a second of late: over the last half minute, or over the last few frames where each takes longer."""
-
-    WINDOW = 30.0
-    LEAST = 5
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque(maxlen=256)
-
-    def add(self, at: float, count: int) -> None:
-        if self._seen and at - self._seen[-1][0] < 0.2:
-            self._seen[-1] = (self._seen[-1][0], count)  # many lines of one read are one sample
-            return
-        self._seen.append((at, count))
-        while len(self._seen) > self.LEAST and at - self._seen[0][0] > self.WINDOW:
-            self._seen.popleft()
-
-    @property
-    def fps(self) -> float | None:
-        if len(self._seen) < 2:
-            return None
-        (begin, before), (end, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (end - begin) if after > before else None
 
 
 # --- what lines look like ---------------------------------------------------------------------------------------------
@@ -266,14 +154,6 @@ _ACTION_STAGES = {
 _ORDER = {stage: number for number, stage in enumerate(Stage)}
 
 
-def shortened(text: str, limit: int = TEXT_LIMIT) -> str:
-    """The text, its middle left out where it is too long."""
-    if len(text) <= limit:
-        return text
-    half = (limit - 3) // 2
-    return f"{text[:half]} … {text[-half:]}"
-
-
 class Transcript:
     """What the lines of one attempt have told so far. Feed it; read it at any time."""
 
@@ -342,7 +222,7 @@ class Transcript:
     def frames_are_exact(self) -> bool:
         """Is `frames` beyond doubt? It is not where it was reckoned from a duration at an odd frame rate."""
         rate = self._rate
-        return self._asked is not None or rate is None or min(abs(rate - known) for known in _RATES) < 0.02
+        return self._asked is not None or rate is None or min(abs(rate - known) for known in RATES) < 0.02
 
     @property
     def rate(self) -> float | None:
@@ -628,38 +508,3 @@ _READERS: tuple[Callable[[Transcript, str, float], bool], ...] = (
 
 def _is_of_aerender(text: str) -> bool:
     return text.startswith(("aerender ", "PROGRESS:", "WARNING:", "INFO:", "Running Script:", "After Effects"))
-
-
-# --- counting frames --------------------------------------------------------------------------------------------------
-
-_RATES = (8, 12, 15, 23.976, 24, 25, 29.97, 30, 47.952, 48, 50, 59.94, 60, 100, 119.88, 120)
-
-
-def count_frames(time: str, rate: float | None, frames_per_foot: int = 16) -> int | None:
-    """The frames in a time as After Effects displays it: timecode, feet and frames, or frames. None: not known."""
-    if "+" in time:
-        feet, frames = time.split("+")
-        return int(feet) * frames_per_foot + int(frames)
-    if ":" not in time and ";" not in time:
-        return int(time)
-    return _count_timecode(time, rate) if rate else None
-
-
-def _count_timecode(time: str, rate: float) -> int:
-    sign = -1 if time.startswith("-") else 1
-    hours, minutes, seconds, frames = (int(part) for part in re.split(r"[:;.]", time.lstrip("-")))
-    base = -int(-(rate - 0.001) // 1)  # 29.97 is counted in thirties
-    minutes += 60 * hours
-    count = (60 * minutes + seconds) * base + frames
-    if ";" in time:  # drop-frame: two numbers (of thirty) are left out each minute, but not in each tenth
-        count -= round(base / 15) * (minutes - minutes // 10)
-    return sign * count
-
-
-def feet_of(times: list[str]) -> int:
-    """Frames per foot: 16 on 35 mm film, 40 on 16 mm; start, end and duration may agree with one of them only."""
-    for feet in (16, 40):
-        counts = [count for time in times if "+" in time and (count := count_frames(time, None, feet)) is not None]
-        if len(counts) >= 3 and counts[1] - counts[0] + 1 == counts[2]:
-            return feet
-    return 16

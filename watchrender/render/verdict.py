@@ -17,10 +17,11 @@ from enum import StrEnum
 from watchrender.core.failure import Code, Failure, Kind, fail
 from watchrender.render import meanings
 from watchrender.render.meanings import Around, listed
+from watchrender.render.memory import shortened
 from watchrender.render.outputs import Kind as OutputKind
 from watchrender.render.outputs import Output, Outputs
 from watchrender.render.probe import Probed
-from watchrender.render.transcript import Transcript, shortened
+from watchrender.render.transcript import Transcript
 
 
 class Ended(StrEnum):
