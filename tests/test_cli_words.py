@@ -167,6 +167,17 @@ def test_check_says_that_the_root_is_not_there(tmp_path: Path) -> None:
     assert f"warning: root: {tmp_path / 'renders'} is not there" in done.stdout
 
 
+@pytest.mark.parametrize("words", [["check"], ["run"], ["list"], ["doctor"]])
+def test_a_root_that_is_a_file_is_called_so(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "watchrender.yaml").write_text("root: renders\n")
+    (tmp_path / "renders").touch()
+
+    done = init(tmp_path, *words)
+
+    assert "renders is no folder" in done.stdout + done.stderr
+    assert done.returncode == {"check": 0, "doctor": 1}.get(words[0], 2)
+
+
 def test_init_tells_programs_what_it_made(tmp_path: Path) -> None:
     for written in (True, False):
         made = json.loads(init(tmp_path, "init", "hot", "--json").stdout)

@@ -255,6 +255,16 @@ def test_the_queue_is_by_priority_then_arrival_and_follows_every_change(ledger: 
     assert ledger.first(lambda _job: False) is None
 
 
+def test_the_eldest_of_the_queue_is_the_one_that_came_first_wherever_it_stands(ledger: Ledger) -> None:
+    assert ledger.eldest() is None
+    queued(ledger, "old", priority=1)
+    queued(ledger, "new", priority=90)
+
+    found = ledger.eldest()
+
+    assert found is not None and found.name == "old"
+
+
 def test_a_position_is_a_place_in_the_queue(ledger: Ledger) -> None:
     jobs = [queued(ledger, f"j{number}", priority=number * 10) for number in range(5)]
 

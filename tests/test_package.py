@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.line import until
 from watchrender import __version__
 from watchrender.render.nexrender import Nexrender
 
@@ -62,6 +66,22 @@ def test_the_wheel_installs_into_a_clean_environment_and_runs_the_demo(
     films = sorted(path.name for path in (home / "renders").rglob("done/*/*.mp4"))
     assert len(films) == 3
     assert list((home / "renders").rglob("failed/*/WHY.txt"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a window that is closed ends both there")
+def test_a_demo_that_is_asked_to_end_takes_its_service_along(tmp_path: Path, nexrender_set: Nexrender) -> None:
+    assert nexrender_set.root is not None
+    home = tmp_path / "demo"
+    words = [sys.executable, "-m", "watchrender", "demo", "--keep", str(home)]
+    environment = {**os.environ, "WATCHRENDER_DATA_DIR": str(nexrender_set.root.parent)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as demo:
+        until(lambda: (home / "hot-folder" / "status" / "service.json").exists(), 60)
+        demo.send_signal(signal.SIGTERM)
+
+        assert demo.wait(60) == 130
+    said = json.loads((home / "hot-folder" / "status" / "service.json").read_bytes())
+    assert said["state"] == "stopped"
+    assert not psutil.pid_exists(said["pid"])
 
 
 def test_the_sdist_holds_what_a_reader_needs_and_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:

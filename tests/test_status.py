@@ -49,6 +49,16 @@ def test_a_new_job_tells_all_that_is_promised() -> None:
     assert faults(found) == []
 
 
+def test_a_job_far_behind_says_whose_times_are_told() -> None:
+    queued = job(state=State.QUEUED)
+
+    assert status.document(queued, position=501)["eta"]["basis"] == "told for the first 500 of the queue"
+    assert status.document(queued, position=500)["eta"]["basis"] is None
+    assert status.document(queued, position=501, eta={"basis": "the queue is paused"})["eta"] == {
+        "basis": "the queue is paused"
+    }
+
+
 def test_the_name_is_the_one_that_was_dropped_whole_and_unchanged() -> None:
     assert status.document(job(name="spot~2"))["name"] == "spot"
     assert status.document(job(name="xxx-0badcafe", file="x" * 240 + ".json"))["name"] == "x" * 240

@@ -94,7 +94,9 @@ class Reports:
     def health(self) -> dict[str, Any]:
         intake = self.intake
         scanned = intake.scanned_at if intake is not None else None
-        oldest = min((job.created_at for job in self._ledger.queue(QUEUE_LIMIT)), default=None)
+        # In a long queue the oldest is where nobody looks: at its end. (A rebuilt record is numbered by its folders.)
+        known = [*self._ledger.queue(QUEUE_LIMIT), *filter(None, [self._ledger.eldest()])]
+        oldest = min((job.created_at for job in known), default=None)
         return {
             "root": str(self._root),
             "engine": self._engine,

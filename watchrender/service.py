@@ -139,7 +139,9 @@ class Service:
         """A root that is not there, or not ours to use, is for the operator to mend; any other is waited for."""
         if isinstance(error, PermissionError):
             raise CannotStart(f"root: {self.root} may not be read by this user; give it the rights") from None
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if isinstance(error, NotADirectoryError):
+            raise CannotStart(f"root: {self.root} is no folder; write the path of one") from None
+        if isinstance(error, FileNotFoundError):
             raise CannotStart(
                 f"root: {self.root} is not there; make it, or mount the share, then start again"
             ) from None

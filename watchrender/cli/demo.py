@@ -36,6 +36,7 @@ def play(*, keep: Path | None, serve: bool) -> int:
     home = _home(keep)
     if home is None:
         return int(Exit.FIX)
+    _leave_when_asked()
     config, root = _lay_out(home, serve)
     typer.echo(f"\nhot folder: {root}\n")
     service = _start(config, home)
@@ -50,6 +51,17 @@ def play(*, keep: Path | None, serve: bool) -> int:
         return int(Exit.INTERRUPTED)
     finally:
         _end(service)
+
+
+def _leave_when_asked() -> None:
+    """The service is a process of its own: whatever ends us has to end it too, not Ctrl-C alone."""
+
+    def leave(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), leave)
 
 
 def _home(keep: Path | None) -> Path | None:

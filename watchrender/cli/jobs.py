@@ -27,6 +27,8 @@ def _reach(context: typer.Context, config: Path | None) -> Any:
 
     loaded = load_config(context, config)
     reach = Reach(loaded)
+    if reach.folders.root.is_file():
+        leave(Exit.FIX, f"root: {reach.folders.root} is no folder; write the path of one")
     if not reach.folders.root.is_dir():
         leave(Exit.FIX, f"root: {reach.folders.root} is not there; mount the share, or make it with `watchrender init`")
     return reach

@@ -43,7 +43,9 @@ def check(
 
     rows = settings_table(loaded)
     warnings = [str(caution) for caution in cautions(loaded)]
-    if not loaded.root.is_dir():
+    if loaded.root.is_file():
+        warnings.append(f"root: {loaded.root} is no folder; write the path of one")
+    elif not loaded.root.is_dir():
         warnings.append(f"root: {loaded.root} is not there; make it, or mount the share (`watchrender run` never does)")
     if as_json:
         print_json(

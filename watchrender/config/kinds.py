@@ -247,7 +247,9 @@ def _secret(value: Any) -> Any:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str):
         return text
-    if not text or not re.fullmatch(r"[\x21-\x7e]+", text):
+    if not text:
+        raise ValueError("is empty; write one, or null for none")
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise ValueError("may hold only visible ASCII characters, and no blank")
     return str(text)
 
@@ -260,6 +262,14 @@ def _not_empty(value: Any) -> Any:
 
 def _level(value: Any) -> Any:
     return str(value).upper() if isinstance(value, str) else value
+
+
+def _variables(value: Any) -> Any:
+    """Variables of a process: a name that no system takes would be found out at the first render only."""
+    for name in value if isinstance(value, dict) else ():
+        if not name or re.search(r"[=\x00-\x20\x7f]", str(name)):
+            raise ValueError(f"{quoted(name)} is no name of a variable; write it without = and blanks")
+    return value
 
 
 def _sub_folders(value: Any) -> Any:
@@ -316,4 +326,5 @@ Exact = BeforeValidator(_text)  # before a Literal
 Off = BeforeValidator(_off)  # before a Literal that has `off`
 NotEmpty = BeforeValidator(_not_empty)
 Level = Annotated[Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)]
+Variables = BeforeValidator(_variables)
 SubFolders = BeforeValidator(_sub_folders)

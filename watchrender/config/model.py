@@ -95,7 +95,9 @@ class Nexrender(Section):
     )
     ffmpeg: kinds.ProgramPath | None = _key(None, "Full path of ffmpeg for action-encode; null: nexrender's own way.")
     args: tuple[kinds.Text, ...] = _key([], "More arguments for nexrender-cli.")
-    env: dict[str, kinds.Text] = _key({}, "Added to the clean environment that nexrender gets.")
+    env: Annotated[dict[str, kinds.Text], kinds.Variables] = _key(
+        {}, "Added to the clean environment that nexrender gets."
+    )
     keep_failed_work: kinds.Whole = _key(2, "Work folders of failed attempts kept for study, the newest.", ge=0)
 
 

@@ -14,6 +14,9 @@ from watchrender.core.states import State
 
 SCHEMA = "watchrender.status/1"
 _NO_ETA = {"starts_at": None, "done_at": None, "low": None, "high": None, "basis": None}
+#: The expected times of so many of the queue are told: further off they would be guesses, and cost a look each.
+ETAS_TOLD = 500
+_FAR_OFF = _NO_ETA | {"basis": f"told for the first {ETAS_TOLD} of the queue"}
 
 
 def document(job: Job, *, position: int | None = None, eta: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -42,7 +45,9 @@ def document(job: Job, *, position: int | None = None, eta: dict[str, Any] | Non
         "waiting_for": list(job.waiting_for),
         "warnings": list(job.warnings),
         "progress": progress(job),
-        "eta": (eta or job.eta or dict(_NO_ETA)) if not job.over else dict(_NO_ETA),
+        "eta": (eta or job.eta or dict(_FAR_OFF if (position or 0) > ETAS_TOLD else _NO_ETA))
+        if not job.over
+        else dict(_NO_ETA),
         "created_at": job.created_at,
         "queued_at": job.queued_at,
         "started_at": job.started_at,

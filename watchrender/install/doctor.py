@@ -238,6 +238,9 @@ def work(case: Case) -> Iterator[Line]:
 
 
 def root(case: Case) -> Iterator[Line]:
+    if case.root.is_file():
+        yield bad("root", f"{case.root} is no folder", "Set root to the path of a folder.")
+        return
     if not case.root.is_dir():
         cure = f"Make it (`watchrender init {case.root}`), or mount the share; a root is never made by the service."
         yield bad("root", f"{case.root} is not there", cure)

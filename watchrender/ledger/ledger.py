@@ -285,6 +285,11 @@ class Ledger:
                 return list(filter(None, (self._from(entry[2]) for entry in self._order[:limit])))
             return self._all(entry[2] for entry in self._order)
 
+    def eldest(self) -> Job | None:
+        """The queued job that came first, wherever it stands."""
+        with self._lock:
+            return self._from(min(entry[2] for entry in self._order)) if self._order else None
+
     def first(self, may_start: Callable[[Job], bool]) -> Job | None:
         """The first queued job, in order, that may start. One that is held, or whose time has not come, is not asked
         for: there may be thousands before it."""

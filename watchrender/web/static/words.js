@@ -64,7 +64,7 @@ export function plural(number, one, many) {
 
 // When a job is expected to be done: "14:32 (14:28 – 14:40)", or what is known instead.
 export function expected(eta, now) {
-  if (!eta || !eta.done_at) return (eta && eta.basis) || "no history yet";
+  if (!eta || !eta.done_at) return (eta && eta.basis) || "not known yet";
   const between = band(eta, now);
   return between ? `${clock(eta.done_at, now)} (${between})` : clock(eta.done_at, now);
 }
