@@ -5,6 +5,7 @@ Files of jobs never begun stay in the inbox: the inbox is the queue. Everything 
 `Entry` (spool/inbox.py); every decision is made by a pure function in core/ or by the judge.
 
     turn        one look after another: what came, what went, what is due
+    room        what all of these work with
     watch       what lies there, how it looked last, when it is due again
     arrivals    a new name: its role; a new job, a known one, one renamed
     settling    what a quiet thing turns out to be

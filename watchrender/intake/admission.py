@@ -10,19 +10,16 @@ from typing import Any
 
 from loguru import logger
 
-from watchrender.closing import Closer
-from watchrender.control import Control, Denied
 from watchrender.core import clock as clocks
 from watchrender.core import settle
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
 from watchrender.core.settle import Completeness, Verdict
 from watchrender.core.states import Event, State
-from watchrender.gate import Gate
+from watchrender.intake.room import Desk, Room
 from watchrender.intake.sidecars import Sidecars
-from watchrender.intake.watch import Step, Watch, cannot_open
-from watchrender.judge import Judge, Judged
-from watchrender.ledger.ledger import Ledger
+from watchrender.intake.watch import Step, cannot_open
+from watchrender.judge import Judged
 from watchrender.spool import bundle
 from watchrender.spool.inbox import Entry
 from watchrender.spool.watcher import read
@@ -34,27 +31,11 @@ FOOTAGE_A_SECOND = 100
 READ_AGAIN_SECONDS = 3.0
 
 
-class Admission:
+class Admission(Room):
     """Jobs not yet queued, and those saved again."""
 
-    def __init__(
-        self,
-        *,
-        watch: Watch,
-        ledger: Ledger,
-        judge: Judge,
-        gate: Gate,
-        control: Control,
-        closer: Closer,
-        sidecars: Sidecars,
-    ) -> None:
-        self._watch = watch
-        self._pace = watch.pace
-        self._ledger = ledger
-        self._judge = judge
-        self._gate = gate
-        self._control = control
-        self._closer = closer
+    def __init__(self, desk: Desk, *, sidecars: Sidecars) -> None:
+        super().__init__(desk)
         self._sidecars = sidecars
         self._rejected: list[tuple[Job, Failure]] = []
         self.waits: dict[str, float] = {}  # job id → since when it waits for footage, monotonic
@@ -220,7 +201,7 @@ class Admission:
         logger.bind(job=job.id).info("{} queued, priority {} ({})", queued.key, queued.priority, queued.priority_from)
         if entry.read_at is not None and job.form is Form.FILE:
             self._watch.again(entry, now + READ_AGAIN_SECONDS)
-        supersede(queued, self._judge, self._control)
+        self._supersede(queued)
         self._gate.wake.set()
 
     def _wait_for_footage(self, entry: Entry, job: Job, judged: Judged, now: float) -> None:
@@ -292,12 +273,3 @@ class Admission:
         for job, failure in rejected:
             self._watch.alive()
             self._closer.reject(job, failure)
-
-
-def supersede(job: Job, judge: Judge, control: Control) -> None:
-    """Cancel what this job takes the place of."""
-    for old in judge.superseded(job):
-        try:
-            control.cancel(old.id, by="a newer drop", superseded_by=job.id, why=f"superseded by {job.key} ({job.id})")
-        except (Denied, KeyError):
-            continue

@@ -13,12 +13,8 @@ from watchrender import disk
 from watchrender.core import letters, naming
 from watchrender.core.job import Form, Job
 from watchrender.core.naming import Kind, Order
-from watchrender.gate import Gate
-from watchrender.intake.beside import Beside
 from watchrender.intake.projects import Projects
-from watchrender.intake.watch import Watch
-from watchrender.judge import Judge
-from watchrender.ledger.ledger import Ledger
+from watchrender.intake.room import Desk, Room
 from watchrender.spool.folders import before_name
 from watchrender.spool.inbox import Entry, Role
 from watchrender.spool.watcher import Look
@@ -29,34 +25,16 @@ TOGETHER = 200
 EXPECTED_SECONDS = 60.0
 
 
-class Arrivals:
+class Arrivals(Room):
     """New names in the inbox."""
 
-    def __init__(
-        self,
-        *,
-        watch: Watch,
-        ledger: Ledger,
-        judge: Judge,
-        gate: Gate,
-        beside: Beside,
-        projects: Projects,
-        ignore: tuple[str, ...],
-    ) -> None:
-        self._watch = watch
-        self._inbox = watch.inbox
-        self._folders = watch.folders
-        self._pace = watch.pace
-        self._clock = watch.clock
-        self._ledger = ledger
-        self._judge = judge
-        self._gate = gate
-        self._beside = beside
+    def __init__(self, desk: Desk, *, projects: Projects, ignore: tuple[str, ...]) -> None:
+        super().__init__(desk)
         self._projects = projects
         self._ignore = ignore
-        self._arrival = ledger.arrival
+        self._arrival = desk.ledger.arrival
         self._done_names: dict[str, tuple[int, set[str]]] = {}  # sub → mtime and folded names of done/<sub>
-        self.subs: frozenset[str] = frozenset(ledger.facts().get("subs", ()))
+        self.subs: frozenset[str] = frozenset(desk.ledger.facts().get("subs", ()))
         self._expected: dict[str, float] = {}  # those that are about to be made, and since when
         self._naming = threading.Lock()  # of sub-folders: by the scan, and by POST /jobs on a thread of its own
         self.first = True  # the first turn of this life: what is found then was there before

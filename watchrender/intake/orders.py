@@ -14,16 +14,13 @@ from pathlib import Path
 from loguru import logger
 
 from watchrender import disk
-from watchrender.closing import Closer
-from watchrender.control import Control, Denied, is_meant
+from watchrender.control import Denied, is_meant
 from watchrender.core import letters, naming
 from watchrender.core.job import Job
 from watchrender.core.naming import Order
 from watchrender.core.states import State
-from watchrender.gate import Gate
-from watchrender.ledger.ledger import Ledger
-from watchrender.spool.folders import Folders
-from watchrender.spool.inbox import Entry, Inbox, Role
+from watchrender.intake.room import Desk, Room
+from watchrender.spool.inbox import Entry, Role
 from watchrender.spool.watcher import look, read
 
 _AGAIN_SECONDS = 2.0
@@ -36,41 +33,16 @@ _STILL_SECONDS = 0.3
 _MOST_ELSEWHERE = 2000
 
 
-class Orders:
+class Orders(Room):
     """The control files of the inbox."""
 
-    def __init__(
-        self,
-        *,
-        inbox: Inbox,
-        ledger: Ledger,
-        control: Control,
-        closer: Closer,
-        gate: Gate,
-        folders: Folders,
-        ignored: dict[str, str],
-        patience: float,
-        unsure: Callable[[], bool],
-        soon: Callable[[float], None],
-        is_told: Callable[[Job], bool],
-    ) -> None:
-        self._inbox = inbox
-        self._ledger = ledger
-        self._control = control
-        self._closer = closer
-        self._gate = gate
-        self._folders = folders
-        self._ignored = ignored
-        self._patience = patience  # so long an order waits for the job that it names
+    def __init__(self, desk: Desk, *, unsure: Callable[[], bool], is_told: Callable[[Job], bool]) -> None:
+        super().__init__(desk)
         self._unsure = unsure  # may something still come to light that was dropped before?
-        self._soon = soon
         self._is_told = is_told  # does the job's file in status/ tell of its newest change?
         self._untold: dict[Entry, tuple[float, list[str]]] = {}  # done orders: until when they may wait, for which jobs
         self._still_until = 0.0
-        self.marked = {job.id for job in ledger.live() if job.marked_hold}
-
-    def _path(self, entry: Entry) -> Path:
-        return self._folders.inbox_folder(entry.sub) / entry.name
+        self.marked = {job.id for job in desk.ledger.live() if job.marked_hold}
 
     def _lies(self, path: Path) -> bool:
         try:
@@ -93,15 +65,15 @@ class Orders:
         controls = self._controls()
         pauses = [entry for entry, control in controls if control.order is Order.PAUSE and not entry.sub]
         if self._gate.paused:
-            paused = any(map(self._lies, map(self._path, pauses))) or self._lies(self._folders.inbox / "_PAUSE")
+            paused = any(map(self._lies, map(self._watch.path, pauses))) or self._lies(self._folders.inbox / "_PAUSE")
         else:
-            paused = any(map(self._lies, map(self._path, pauses)))
+            paused = any(map(self._lies, map(self._watch.path, pauses)))
         self._gate.pause(paused)
         held: dict[str, Path] = {}
         for entry, control in controls:
             if control.order is Order.HOLD:
                 meant = self._meant(entry.sub, control.target or "")
-                held |= {job.id: self._path(entry) for job in meant}
+                held |= {job.id: self._watch.path(entry) for job in meant}
                 self._tell_of_idle(entry, bool(meant))
         for job_id in set(held) - self.marked:
             self._hold(job_id, held[job_id])
@@ -141,7 +113,7 @@ class Orders:
 
     def _waits(self, entry: Entry, control: naming.Control, now: float) -> bool:
         """Has what it names not become a job yet, though it may?"""
-        if now - entry.seen_at >= 3 * self._patience or control.order in (Order.DRAIN, Order.STOP):
+        if now - entry.seen_at >= 3 * self._pace.settle or control.order in (Order.DRAIN, Order.STOP):
             return False
         if control.order is Order.CANCEL_ALL:
             waits = self._unsure() or any(
@@ -151,9 +123,9 @@ class Orders:
             target = control.target or ""
             words = (naming.fold(target), naming.fold(naming.stem_of(target)))
             new = any(other.role is Role.NEW for other in self._inbox.called(entry.sub, *words))
-            waits = new or (now - entry.seen_at < self._patience and not self._meant(entry.sub, target))
+            waits = new or (now - entry.seen_at < self._pace.settle and not self._meant(entry.sub, target))
         if waits:
-            self._soon(now + min(self._patience, 0.5))
+            self._watch.soon(now + min(self._pace.settle, 0.5))
         return waits
 
     def _carry_out(self, entry: Entry, control: naming.Control, now: float) -> None:
@@ -164,7 +136,7 @@ class Orders:
         asked = self._asked(entry, control)
         answer = self._obey(entry, control)
         if answer is not None:  # before the order goes: whoever cuts us off in between must not take the answer with it
-            self._write(self._path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
+            self._write(self._watch.path(entry).with_name(f"{_bare(entry.name)}.WHY.txt"), answer)
         entry.obeyed = True
         self._untold[entry] = (now + _TOLD_SECONDS, asked)
         self._put_away(entry, now)
@@ -182,7 +154,7 @@ class Orders:
         jobs = [job for job_id in asked if (job := self._ledger.get(job_id)) is not None]
         if now < until and not self._are_told(jobs):
             entry.due = now + _LOOK_SECONDS
-            self._soon(entry.due)
+            self._watch.soon(entry.due)
             return
         self._untold.pop(entry, None)
         self._remove(entry, now)
@@ -209,7 +181,7 @@ class Orders:
     def _says_now(self, entry: Entry) -> bool:
         """`_STOP` with the one word "now" in it: no time for the running render to end by itself."""
         try:
-            found = read(self._path(entry), 64) if not entry.is_dir else None
+            found = read(self._watch.path(entry), 64) if not entry.is_dir else None
         except OSError:
             return False
         return found is not None and found[0].strip().lower() == b"now"
@@ -250,7 +222,7 @@ class Orders:
         return letters.no_such_job(entry.name, target, over, names, subs[:3])
 
     def _remove(self, entry: Entry, now: float) -> None:
-        path = self._path(entry)
+        path = self._watch.path(entry)
         try:
             # A folder with something in it is somebody's: the order is done, and the folder stays.
             disk.rmdir(path) if entry.is_dir else disk.remove(path)
@@ -261,7 +233,7 @@ class Orders:
                 self._ignored[entry.place] = f"an order that was done, and cannot be removed: {error.strerror or error}"
                 logger.warning("{} could not be removed: {}", str(path), error.strerror or str(error))
             entry.due = now + _AGAIN_SECONDS
-            self._soon(entry.due)
+            self._watch.soon(entry.due)
             return
         self._ignored.pop(entry.place, None)
         self._inbox.drop(entry)

@@ -5,25 +5,19 @@ from __future__ import annotations
 import os
 
 from watchrender.core import letters, naming
-from watchrender.intake.beside import Beside
-from watchrender.intake.watch import Step, Watch
-from watchrender.ledger.ledger import Ledger
+from watchrender.intake.room import Desk, Room
+from watchrender.intake.watch import Step
 from watchrender.spool.inbox import Entry, Role
 
 #: Among so many of the newest jobs that are over, one that used the project is looked for.
 REMEMBERED = 1000
 
 
-class Projects:
+class Projects(Room):
     """The letters beside lone projects."""
 
-    def __init__(self, *, watch: Watch, ledger: Ledger, beside: Beside) -> None:
-        self._watch = watch
-        self._beside = beside
-        self._inbox = watch.inbox
-        self._pace = watch.pace
-        self._ignored = watch.ignored
-        self._ledger = ledger
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
         self.waiting: dict[Entry, None] = {}  # projects that no job has taken
 
     def settle(self, entry: Entry, now: float) -> Step | None:

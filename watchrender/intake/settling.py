@@ -10,42 +10,22 @@ from watchrender.core.job import Form
 from watchrender.core.states import State
 from watchrender.intake.admission import Admission
 from watchrender.intake.arrivals import Arrivals
-from watchrender.intake.beside import Beside
 from watchrender.intake.projects import Projects
-from watchrender.intake.watch import Step, Watch
-from watchrender.judge import Judge
-from watchrender.ledger.ledger import Ledger
+from watchrender.intake.room import Desk, Room
+from watchrender.intake.watch import Step
 from watchrender.spool import bundle, returned
 from watchrender.spool.inbox import Entry, Role, aliases
 from watchrender.spool.watcher import DEEPEST, Look, look
 
 
-class Settling:
+class Settling(Room):
     """Looks again at what is restless, and says what follows."""
 
-    def __init__(
-        self,
-        *,
-        watch: Watch,
-        ledger: Ledger,
-        judge: Judge,
-        arrivals: Arrivals,
-        admission: Admission,
-        projects: Projects,
-        beside: Beside,
-    ) -> None:
-        self._watch = watch
-        self._inbox = watch.inbox
-        self._folders = watch.folders
-        self._pace = watch.pace
-        self._clock = watch.clock
-        self._ignored = watch.ignored
-        self._ledger = ledger
-        self._judge = judge
+    def __init__(self, desk: Desk, *, arrivals: Arrivals, admission: Admission, projects: Projects) -> None:
+        super().__init__(desk)
         self._arrivals = arrivals
         self._admission = admission
         self._projects = projects
-        self._beside = beside
         self.clashes: dict[Entry, float] = {}  # folders whose name a job has, and when that was last seen
 
     def steps(self, entry: Entry, now: float) -> list[Step]:

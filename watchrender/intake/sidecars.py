@@ -13,44 +13,25 @@ from watchrender.core import letters, naming
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Form, Job
 from watchrender.core.states import State
-from watchrender.judge import Judge, Sidecar
-from watchrender.ledger.ledger import Ledger
-from watchrender.spool.folders import Folders
-from watchrender.spool.inbox import Entry, Inbox, Role, aliases
+from watchrender.intake.room import Desk, Room
+from watchrender.judge import Sidecar
+from watchrender.spool.inbox import Entry, Role, aliases
 
 #: How long after the start a sidecar that comes late still ends the attempt and puts the job back.
 LATE_SECONDS = 10.0
 
-Reader = Callable[[Entry], "bytes | Failure | None"]
 
-
-class Sidecars:
+class Sidecars(Room):
     """The settings files of the inbox."""
 
     def __init__(
         self,
+        desk: Desk,
         *,
-        inbox: Inbox,
-        ledger: Ledger,
-        judge: Judge,
-        folders: Folders,
-        ignored: dict[str, str],
-        read: Reader,
-        quiet: Callable[[Entry, float], bool],
-        empty_after: float,
-        applied: Callable[[Job], None],
         put_back: Callable[[str, str], None],
         started_at: Callable[[str], float | None],
     ) -> None:
-        self._inbox = inbox
-        self._ledger = ledger
-        self._judge = judge
-        self._folders = folders
-        self._ignored = ignored
-        self._read = read
-        self._quiet = quiet  # has it kept its size and time long enough? (asks for another turn if not)
-        self._empty_after = empty_after
-        self._applied_to = applied
+        super().__init__(desk)
         self._put_back = put_back  # end a running attempt and queue its job again: (job id, why)
         self._started_at = started_at  # monotonic start of a job's running attempt
         self._applied: dict[str, tuple[str, Any]] = {}  # job id → name and stamp of the sidecar that counts
@@ -60,10 +41,10 @@ class Sidecars:
 
     def settling(self, job: Job, now: float) -> str | None:
         """The YAML beside a job that may become its sidecar and is not settled yet."""
-        for entry in self._beside(job):
-            if _is_empty(entry) and entry.unchanged_for(now) >= self._empty_after:
+        for entry in self._may_be_settings(job):
+            if _is_empty(entry) and entry.unchanged_for(now) >= self._pace.cut_off:
                 continue  # never taken, and not waited for for ever
-            if entry.role is Role.NEW or not self._quiet(entry, now):
+            if entry.role is Role.NEW or not self._watch.is_settled(entry, now):
                 return entry.name
         return None
 
@@ -76,7 +57,7 @@ class Sidecars:
             self._applied.pop(job.id, None)
             return None, None, None
         entry = owned[0]
-        data = self._read(entry)
+        data = self._watch.read(entry)
         if isinstance(data, Failure):
             return None, data, entry.name
         if data is None:
@@ -84,7 +65,7 @@ class Sidecars:
         self._applied[job.id] = (entry.name, entry.stamp)
         return Sidecar(name=entry.name, data=data), None, entry.name
 
-    def _beside(self, job: Job) -> list[Entry]:
+    def _may_be_settings(self, job: Job) -> list[Entry]:
         """The YAML files that may be this job's settings, by their names."""
         found = self._inbox.called(job.sub, *aliases(job.file, is_dir=job.form is Form.BUNDLE))
         return [
@@ -100,7 +81,7 @@ class Sidecars:
         """The settled sidecars that belong to this job: by exact stem, else by name."""
         return [
             entry
-            for entry in self._beside(job)
+            for entry in self._may_be_settings(job)
             if entry.role is Role.SIDECAR and not _is_empty(entry) and self._owner_file(entry, job) == job.file
         ]
 
@@ -139,7 +120,7 @@ class Sidecars:
         """Apply what came, changed or went. Returns the jobs that cannot stay because of it."""
         refused: list[tuple[Entry, Job, Failure]] = []
         for entry in list(self._inbox.loose):
-            if not _is_empty(entry) and not self._quiet(entry, now):
+            if not _is_empty(entry) and not self._watch.is_settled(entry, now):
                 continue
             del self._inbox.loose[entry]
             owner = self._find_owner(entry)
@@ -194,13 +175,13 @@ class Sidecars:
         if all(getattr(job, field) == value for field, value in settled.items()):
             return  # after a restart: it says what it said
         why = f"its settings in {name} were read" if name else "its settings file is gone"
-        self._applied_to(self._ledger.note(job.id, why, **settled))
+        self._supersede(self._ledger.note(job.id, why, **settled))
 
     def _late(self, job: Job, entry: Entry, now: float) -> bool:
         """A sidecar for a job that has begun: True if it was taken."""
         if job.state is State.RENDERING and not self._started_just_now(job, entry):
             return False
-        data = self._read(entry)
+        data = self._watch.read(entry)
         if not isinstance(data, bytes):
             self._inbox.loose[entry] = None
             return True

@@ -22,11 +22,12 @@ from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.job import Job
 from watchrender.core.states import Event, State
 from watchrender.gate import Gate
-from watchrender.intake.admission import Admission, supersede
+from watchrender.intake.admission import Admission
 from watchrender.intake.arrivals import TOGETHER, Arrivals
 from watchrender.intake.beside import Beside
 from watchrender.intake.orders import Orders
 from watchrender.intake.projects import Projects
+from watchrender.intake.room import Desk
 from watchrender.intake.settling import Settling
 from watchrender.intake.sidecars import Sidecars
 from watchrender.intake.watch import Pace, Watch
@@ -78,28 +79,15 @@ class Intake:
         self._pace = watch.pace
         self._clock = watch.clock
         self._beside = Beside(watch)
-        self._projects = Projects(watch=watch, ledger=ledger, beside=self._beside)
-        self._arrivals = Arrivals(
-            watch=watch, ledger=ledger, judge=judge, gate=gate, beside=self._beside, projects=self._projects,
-            ignore=ignore,
-        )  # fmt: skip
-        self._orders = Orders(
-            inbox=watch.inbox, ledger=ledger, control=control, closer=closer, gate=gate, folders=folders,
-            ignored=watch.ignored, patience=pace.settle, unsure=lambda: self._arrivals.unseen_subs, soon=watch.soon,
-            is_told=is_told,
-        )  # fmt: skip
-        self._sidecars = Sidecars(
-            inbox=watch.inbox, ledger=ledger, judge=judge, folders=folders, ignored=watch.ignored, read=watch.read,
-            quiet=watch.is_settled, applied=lambda job: supersede(job, judge, control), empty_after=pace.cut_off,
-            put_back=put_back, started_at=started_at,
-        )  # fmt: skip
-        self._admission = Admission(
-            watch=watch, ledger=ledger, judge=judge, gate=gate, control=control, closer=closer, sidecars=self._sidecars
+        desk = Desk(
+            watch=watch, ledger=ledger, judge=judge, gate=gate, control=control, closer=closer, beside=self._beside
         )
-        self._settling = Settling(
-            watch=watch, ledger=ledger, judge=judge, arrivals=self._arrivals, admission=self._admission,
-            projects=self._projects, beside=self._beside,
-        )  # fmt: skip
+        self._projects = Projects(desk)
+        self._arrivals = Arrivals(desk, projects=self._projects, ignore=ignore)
+        self._orders = Orders(desk, unsure=lambda: self._arrivals.unseen_subs, is_told=is_told)
+        self._sidecars = Sidecars(desk, put_back=put_back, started_at=started_at)
+        self._admission = Admission(desk, sidecars=self._sidecars)
+        self._settling = Settling(desk, arrivals=self._arrivals, admission=self._admission, projects=self._projects)
         self._rotation: Iterator[Entry] = iter(())
         self._hinted: set[str] = set()
         self._heard_jobs: set[str] = set()  # whatever the ledger told of since the last turn

@@ -103,7 +103,8 @@ class Watch:
         return None
 
     def is_settled(self, entry: Entry, now: float) -> bool:
-        """Has this file kept its size and time for `settle`, and is there anything in it?"""
+        """Has this file kept its size and time for `settle`, and is there anything in it? If not, it is looked at again
+        when it may."""
         if entry.unchanged_for(now) >= self.pace.settle and entry.stamp is not None and entry.stamp[0] > 0:
             return True
         at = entry.changed_at + self.pace.settle + 0.01
