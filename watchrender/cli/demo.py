@@ -19,6 +19,7 @@ from typing import Any
 import typer
 
 from watchrender.cli.common import Exit
+from watchrender.config.variables import without_settings
 from watchrender.core.failure import Failure
 from watchrender.render import nexrender
 from watchrender.render.simulator import install_simulator, write_project
@@ -121,14 +122,12 @@ def _is_free(port: int) -> bool:
 
 
 def _start(config: Path, home: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("WATCHRENDER_") or name == "WATCHRENDER_DATA_DIR"
-    }
     with open(home / "service.log", "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "watchrender", "run", "-c", str(config)], stdout=log, stderr=log, env=environment
+            [sys.executable, "-m", "watchrender", "run", "-c", str(config)],
+            stdout=log,
+            stderr=log,
+            env=without_settings(os.environ),
         )
 
 

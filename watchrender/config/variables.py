@@ -29,6 +29,12 @@ def lay_over(tree: Node, environ: Mapping[str, str]) -> list[Fault]:
     return faults
 
 
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a service that goes by its file alone: nothing of ours, but where its data lies."""
+    kept = f"{PREFIX}DATA_DIR"
+    return {name: value for name, value in environ.items() if not name.startswith(PREFIX) or name == kept}
+
+
 def _candidates(environ: Mapping[str, str]) -> Iterator[str]:
     for name in environ:
         rest = name.removeprefix(PREFIX)

@@ -8,7 +8,7 @@ warning. Whether a job *may* do what it says is policy's question, not this file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +147,18 @@ def origin(path: JsonPath, *, short: bool) -> JsonPath:
     if path[:2] == ("template", "frameEnd"):
         return ("frames",)
     return next(((key, *path[len(here) :]) for key, here in SHORT.items() if path[: len(here)] == here), ())
+
+
+def list_in(holder: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of the job's; an empty one where it is missing or something else."""
+    found = holder.get(name)
+    return found if isinstance(found, list) else []
+
+
+def object_in(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of the job's; an empty one where it is missing or something else."""
+    found = holder.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def is_short(document: Any) -> bool:

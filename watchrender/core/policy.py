@@ -38,6 +38,7 @@ from watchrender.core.access import (
     source_objection,
 )
 from watchrender.core.failure import Code, Failure, fail
+from watchrender.core.jobform import list_in, object_in
 from watchrender.core.paths import Kind, Source
 
 PHASES = ("predownload", "postdownload", "prerender", "postrender")
@@ -103,7 +104,7 @@ def sources_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
     template = document.get("template")
     if isinstance(template, Mapping) and isinstance(template.get("src"), str):
         yield "template.src", template["src"], template
-    for number, asset in enumerate(_list(document, "assets")):
+    for number, asset in enumerate(list_in(document, "assets")):
         if isinstance(asset, Mapping) and asset.get("type") != "data" and isinstance(asset.get("src"), str):
             yield f"assets[{number}].src", asset["src"], asset
 
@@ -183,7 +184,7 @@ class _Judge:
     def assets(self) -> None:
         if not isinstance(self.document.get("assets", []), list):
             self.invalid("assets", "assets is a list.")
-        for number, asset in enumerate(_list(self.document, "assets")):
+        for number, asset in enumerate(list_in(self.document, "assets")):
             self.asset(f"assets[{number}]", asset)
 
     def asset(self, path: str, asset: object) -> None:
@@ -217,7 +218,7 @@ class _Judge:
     def data_source(self, path: str, kind: str) -> None:
         if kind == "script":
             return  # it is no file of an allowed folder, which is said there
-        if any(_list(_map(self.document, "actions"), "postdownload")):
+        if any(list_in(object_in(self.document, "actions"), "postdownload")):
             self.deny(
                 path,
                 "a data: source beside a postdownload action is how a job brings its own program.",
@@ -331,7 +332,7 @@ class _Judge:
         for phase in PHASES:
             if actions.get(phase) is not None and not isinstance(actions[phase], list):
                 self.invalid(f"actions.{phase}", "write a list of actions.")
-            for number, action in enumerate(_list(actions, phase)):
+            for number, action in enumerate(list_in(actions, phase)):
                 self.action(f"actions.{phase}[{number}]", phase, action)
 
     def action(self, path: str, phase: str, action: object) -> None:
@@ -466,13 +467,13 @@ class _Judge:
         """Does this name the film itself? Nothing given, nexrender's own name for it, or the job's own output."""
         if given is None or given == "":
             return True
-        own = (self.document.get("output"), _map(self.document, "template").get("output"))
+        own = (self.document.get("output"), object_in(self.document, "template").get("output"))
         return isinstance(given, str) and (bool(_RESULT.fullmatch(given)) or given in own)
 
     # -- where it goes -------------------------------------------------------------------------------------------------
 
     def output(self) -> None:
-        path, output = "template.output", _map(self.document, "template").get("output")
+        path, output = "template.output", object_in(self.document, "template").get("output")
         if not output:
             path, output = "output", self.document.get("output")
         if not output:
@@ -547,13 +548,3 @@ def _is_absolute(text: str) -> bool:
 
 def _is_data(src: object) -> bool:
     return isinstance(src, str) and src.lstrip()[:5].lower() == "data:"
-
-
-def _list(holder: Mapping[str, Any], name: str) -> list[Any]:
-    found = holder.get(name)
-    return found if isinstance(found, list) else []
-
-
-def _map(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = holder.get(name)
-    return found if isinstance(found, Mapping) else {}

@@ -24,6 +24,7 @@ from typing import Any
 
 from watchrender import disk
 from watchrender.config import Config
+from watchrender.config.variables import without_settings
 from watchrender.install.presence import alive
 from watchrender.install.report import Line, bad, ok
 from watchrender.render.server import server_failure
@@ -168,18 +169,13 @@ def job_renders(folders: Folders, job: Path, *, seconds: float) -> Line:
 
 
 def _service(home: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("WATCHRENDER_") or name == "WATCHRENDER_DATA_DIR"
-    }
     with open(home / "service.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "watchrender", "run", "-c", str(home / "watchrender.yaml")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=without_settings(os.environ),
             creationflags=0x08000000 if sys.platform == "win32" else 0,
         )
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from watchrender.core import paths
+from watchrender.core.jobform import list_in, object_in
 from watchrender.core.policy import FOOTAGE_TYPES, PHASES, Aim, Allowance, Spot, Use, whole_number
 
 #: One file for each frame. nexrender knows some of them; the rest has to be told.
@@ -151,7 +152,7 @@ def build(
 
 def film_ext(document: Mapping[str, Any], *, platform: str) -> str:
     """The extension to ask for (`platform` as in `sys.platform`)."""
-    template = _map(document, "template")
+    template = object_in(document, "template")
     for given in (template.get("outputExt"), _suffix(template.get("output")), _suffix(document.get("output"))):
         if isinstance(given, str) and _EXTENSION.fullmatch(given.lstrip(".")):
             return given.lstrip(".").lower()
@@ -163,7 +164,7 @@ def film_ext(document: Mapping[str, Any], *, platform: str) -> str:
 
 def is_sequence(document: Mapping[str, Any], ext: str) -> bool:
     """Will there be one file for each frame? Told by the extension; for one nobody knows, by the job."""
-    template = _map(document, "template")
+    template = object_in(document, "template")
     if ext.lower() in SEQUENCES:
         return True
     given = (template.get("output"), document.get("output"))
@@ -176,7 +177,7 @@ _FILMS = frozenset({"avi", "mov", "mp4", "m4v", "mkv", "webm", "mxf", "wmv", "gi
 
 def frames(document: Mapping[str, Any]) -> range | None:
     """The numbers of the frames that will be rendered; None if the job leaves that to the composition."""
-    template = _map(document, "template")
+    template = object_in(document, "template")
     first, last = whole_number(template.get("frameStart")), whole_number(template.get("frameEnd"))
     step = whole_number(template.get("incrementFrame")) or 1
     return None if first is None or last is None or last < first else range(first, last + 1, max(1, step))
@@ -184,9 +185,9 @@ def frames(document: Mapping[str, Any]) -> range | None:
 
 def is_in_place(document: Mapping[str, Any]) -> bool:
     """Is the project opened where it lies (see the top of this file)?"""
-    if _map(document, "template").get("useOriginal") is True:
+    if object_in(document, "template").get("useOriginal") is True:
         return True
-    return not any(_is_type(asset, "static") for asset in _list(document, "assets"))
+    return not any(_is_type(asset, "static") for asset in list_in(document, "assets"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,7 @@ class _Builder:
         self.names: set[str] = set()
 
     def template(self) -> dict[str, Any]:
-        template = _map(self.document, "template")
+        template = object_in(self.document, "template")
         copy = _inside(template) | self.source("template.src", template, stem="t", in_place=is_in_place(self.document))
         for name in ("frameStart", "frameEnd", "incrementFrame"):
             if name in copy:
@@ -224,7 +225,7 @@ class _Builder:
         return copy
 
     def assets(self) -> list[dict[str, Any]]:
-        numbered = enumerate(_list(self.document, "assets"))
+        numbered = enumerate(list_in(self.document, "assets"))
         return [self.asset(number, asset) for number, asset in numbered if isinstance(asset, Mapping)]
 
     def asset(self, number: int, asset: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,7 +283,7 @@ def _actions(
     return {
         phase: [
             _action(action, runs[path].aims, place, output)
-            for path, action in _numbered(f"actions.{phase}", _list(_map(document, "actions"), phase))
+            for path, action in _numbered(f"actions.{phase}", list_in(object_in(document, "actions"), phase))
             if path in runs
         ]
         for phase in PHASES
@@ -347,13 +348,3 @@ def _is_ext(text: object) -> bool:
 
 def _is_type(asset: object, kind: str) -> bool:
     return isinstance(asset, Mapping) and asset.get("type") == kind
-
-
-def _list(holder: Mapping[str, Any], name: str) -> list[Any]:
-    found = holder.get(name)
-    return found if isinstance(found, list) else []
-
-
-def _map(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = holder.get(name)
-    return found if isinstance(found, Mapping) else {}
