@@ -93,6 +93,8 @@ def test_what_needs_a_live_service_says_so(lived: Lived) -> None:
         (("submit", "nothing.json"), 2, "is not there"),
         (("submit", "--sub", "../x", "watchrender.yaml"), 2, "is no sub-folder of the inbox"),
         (("logs", "spot"), 1, "no log yet"),
+        (("retry", "--failed"), 0, "there is no such job"),
+        (("cancel", "--state", "rendering"), 0, "there is no such job"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_exit_code(
@@ -101,6 +103,18 @@ def test_what_cannot_be_done_is_said_with_its_exit_code(
     lived.drop("spot.json")
 
     assert told in _said(lived, *words, code=code)
+
+
+def test_a_job_that_is_named_twice_is_ordered_once(lived: Lived) -> None:
+    lived.drop("spot.json")
+    with living(lived):
+        lived.wait("spot", "completed")
+        (lived.root / "inbox" / "_PAUSE").touch()
+        until(lambda: lived.said().get("paused"))
+        lived.drop("next.json")
+        job = lived.wait("next", "queued")
+
+        assert _said(lived, "cancel", "next", job["id"]) == "next: cancelled\n"
 
 
 def test_what_is_no_job_is_not_submitted(lived: Lived) -> None:

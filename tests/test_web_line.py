@@ -96,8 +96,18 @@ def test_a_job_that_no_inbox_would_take_is_refused_at_the_door(line: Line) -> No
     with serving(line), _client(line) as client:
         answer = client.post("/api/v1/jobs", json={"name": "spot", "job": line.job(note="x" * 11_000)})
         outside = client.post("/api/v1/jobs", json={"name": "spot", "sub": f"{line.home}/outside", "job": line.job()})
+        text = json.dumps({"name": "spot", "job": line.job(note=4711)})
+        no_numbers = [
+            client.post(
+                "/api/v1/jobs",
+                content=text.replace("4711", number),
+                headers={"content-type": "application/json"},
+            )
+            for number in ("NaN", "-Infinity", "1e999")
+        ]
 
     assert answer.status_code == 413
+    assert [(told.status_code, "number" in told.json()["detail"]) for told in no_numbers] == [(422, True)] * 3
     assert outside.status_code == 422
     assert line.files("inbox") == []
     assert not (line.home / "outside").exists()

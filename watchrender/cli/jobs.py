@@ -420,7 +420,9 @@ def _order(
 
     refused = False
     answers = []
-    for job in jobs:
+    if not jobs and not as_json:
+        typer.echo("there is no such job")
+    for job in {job["id"] or job["job"]: job for job in jobs}.values():  # one may be named twice
         try:
             answer = reach.order(job, verb, priority=priority)
         except Refused as no:

@@ -7,6 +7,7 @@ forbids is a 409 with the words of whoever refused it.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -196,6 +197,7 @@ async def drop(site: Site, request: Request) -> ASGIApp:
     wanted = await model_of(request, Drop, site.most_bytes)
 
     def dropped() -> str:
+        _refuse_what_json_has_not({"job": wanted.job, "settings": wanted.settings})
         with site.keys.lock:  # two with one key at once: the second must find the first's job
             if key is not None and not site.keys.agrees(key, encode(wanted.model_dump())):
                 raise Problem(409, "this Idempotency-Key was used for another job; take a new one for a new job")
@@ -205,6 +207,15 @@ async def drop(site: Site, request: Request) -> ASGIApp:
     job = await site.record(site.ledger.get, job_id)
     found = {"id": job_id} | ({} if job is None else await site.document(job))
     return answer(found, 202, {"location": f"/api/v1/jobs/{job_id}"})
+
+
+def _refuse_what_json_has_not(said: dict[str, Any]) -> None:
+    """NaN, and numbers beyond all measure, are read by our reader too: the inbox would refuse what we wrote."""
+    for name, value in said.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise Problem(422, f"{name}: there is a number in it that JSON has not (NaN, Infinity, 1e999)") from None
 
 
 def _idempotency_key(request: Request) -> str | None:
