@@ -34,6 +34,7 @@ GOAL_SECONDS = 0.050
 #: More than the system's own buffers hold for one connection.
 FLOOD = 8000
 _MOMENT = re.compile(rb"at=(\d+\.\d+)")
+_HELLO_SECONDS = 60.0
 _REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
@@ -46,6 +47,7 @@ class Found:
     cpu: float
     memory: str
     lazy: str
+    refused: int
 
 
 def measure(*, quick: bool) -> list[Figure]:
@@ -58,6 +60,7 @@ def measure(*, quick: bool) -> list[Figure]:
     for what, shown in _ROWS.items():
         rows.append([what, *map(shown, found.values())])
     p99 = part(found[200].delays, 0.99)
+    refused = sum(one.refused for one in found.values())
     gone = all(one.lazy.startswith("closed") for one in found.values())
     return [
         Figure(
@@ -72,12 +75,14 @@ def measure(*, quick: bool) -> list[Figure]:
             goals=[
                 ("99 % within 50 ms with 200 readers", f"{p99 * 1000:.1f} ms", p99 <= GOAL_SECONDS),
                 ("a reader that does not read is closed", found[200].lazy, gone),
+                ("nobody is refused", f"{refused:,}", not refused),
             ],
         )
     ]
 
 
 _ROWS: dict[str, Callable[[Found], str]] = {
+    "readers that were refused": lambda found: f"{found.refused:,}",
     "change to arrival, median (5 % – 95 %)": lambda found: ms(found.delays),
     "change to arrival, 99 %": lambda found: f"{part(found.delays, 0.99) * 1000:.1f} ms",
     "change to arrival, the latest": lambda found: f"{max(found.delays) * 1000:.1f} ms",
@@ -94,13 +99,13 @@ def _with(count: int, seconds: int) -> Found:
         readers = Readers(server.port, count, lazy=1)
         quiet = server.use()
         server.tell({"changes": CHANGES_A_SECOND * seconds, "pause": 1 / CHANGES_A_SECOND, "kind": "job"})
-        delays = readers.delays(CHANGES_A_SECOND * seconds * count)
+        delays = readers.delays(CHANGES_A_SECOND * seconds * readers.count)
         busy = server.use()
         server.tell({"changes": 200, "pause": 0, "kind": "progress"})
-        burst = readers.delays(200 * count)
+        burst = readers.delays(200 * readers.count)
         after = server.use()
         server.tell({"changes": FLOOD, "pause": 0, "kind": "progress"})
-        readers.delays(FLOOD * count, at_least=0.0)  # progress may be merged for those that are behind
+        readers.delays(FLOOD * readers.count, at_least=0.0)  # progress may be merged for those that are behind
         gone = readers.wait_for_lazy(40)
         end = server.use()
         readers.close()
@@ -110,6 +115,7 @@ def _with(count: int, seconds: int) -> Found:
         cpu=(busy.cpu - quiet.cpu) / (busy.at - quiet.at) * 100,
         memory=_mb(idle, quiet, after, end),
         lazy=gone,
+        refused=readers.refused,
     )
 
 
@@ -130,13 +136,26 @@ class Readers:
     def __init__(self, port: int, count: int, *, lazy: int) -> None:
         self._selector = selectors.DefaultSelector()
         self._rest: dict[socket.socket, bytes] = {}
+        self._hellos: set[socket.socket] = set()  # that have not had their first message
+        self.refused = 0
         for _ in range(count):
             sock = self._connect(port)
             sock.setblocking(False)
             self._rest[sock] = b""
+            self._hellos.add(sock)
             self._selector.register(sock, selectors.EVENT_READ)
+        deadline = time.monotonic() + _HELLO_SECONDS
+        while self._hellos:
+            if time.monotonic() > deadline:
+                raise CannotMeasure(f"{len(self._hellos)} of {count} readers had no answer in {_HELLO_SECONDS:.0f} s")
+            self._drain(0.1)
         self._lazy = [self._connect(port) for _ in range(lazy)]
         self._drain(0.5)
+
+    @property
+    def count(self) -> int:
+        """How many are served."""
+        return len(self._rest)
 
     def _connect(self, port: int) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", port))
@@ -148,6 +167,13 @@ class Readers:
         while time.monotonic() < deadline:
             for _ in self._arrivals(0.05):
                 pass
+
+    def _refuse(self, sock: socket.socket) -> None:
+        self.refused += 1
+        self._hellos.discard(sock)
+        self._selector.unregister(sock)
+        del self._rest[sock]
+        sock.close()
 
     def delays(self, count: int, *, at_least: float = 1.0) -> list[float]:
         """How late each message was, until all are here, or nothing has come for a while."""
@@ -173,7 +199,12 @@ class Readers:
             if not data:
                 self._selector.unregister(sock)
                 continue
+            if sock in self._hellos and data.startswith(b"HTTP/1.1 503 "):
+                self._refuse(sock)
+                continue
             *whole, self._rest[sock] = (self._rest[sock] + data).split(b"\n\n")
+            if sock in self._hellos and any(b"event: snapshot" in frame for frame in whole):
+                self._hellos.remove(sock)
             for frame in whole:
                 moments = _MOMENT.findall(frame)
                 if moments and b"event: snapshot" not in frame:

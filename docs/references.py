@@ -285,6 +285,11 @@ Ids rise by one. Who was away sends the last one it saw (`Last-Event-ID`, or `?l
 where that is too long ago, a `snapshot` with `gap: true` comes first. `?job=ID` follows one job. A reader that does not
 read is closed, never waited for: connect again with the last id.
 
+A stream is a connection, and a connection an open file. Half of those that the system lets the service have may be
+streams (`ulimit -n`; `LimitNOFILE=` of systemd; 1,024 are usual on Linux, 256 on macOS), never more than 2,000; on Windows
+it is 400. Who comes then gets 503 with `Retry-After`, over WebSocket too. `watchrender_stream_readers` in `/metrics` counts
+those that are open.
+
 ## Webhooks
 
 What [`notify`](reference-config.md#a-target-of-notify) sends to an https address is a post of

@@ -55,6 +55,28 @@ def test_a_share_that_does_not_answer_is_waited_for_once_and_what_was_told_stays
     assert time.monotonic() - began < 5
 
 
+def test_many_who_ask_at_once_share_a_look_that_began_after_they_asked() -> None:
+    looks = 0
+
+    async def look() -> Told:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        return TOLD
+
+    async def play() -> list[Any]:
+        known = Etas(look)
+
+        async def ask() -> Any:
+            await known.refresh()
+            return known.of(QUEUED)
+
+        return await asyncio.gather(*(ask() for _ in range(1000)))
+
+    assert asyncio.run(play()) == [TOLD["id"]] * 1000
+    assert looks == 2
+
+
 def test_a_fault_while_looking_costs_nobody_an_answer() -> None:
     async def look() -> Told:
         raise RuntimeError("a fault")

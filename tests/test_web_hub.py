@@ -250,6 +250,84 @@ def test_a_reader_that_takes_nothing_is_cut_off(ledger: Ledger) -> None:
     asyncio.run(run())
 
 
+def test_a_reader_whose_connection_is_full_and_stays_so_is_cut_off_too(ledger: Ledger) -> None:
+    async def run() -> None:
+        now = [0.0]
+        hub = Hub(first_id=FIRST, stamp=ledger.stamp, clock=lambda: now[0])
+        stuck, slow = Reader(cursor=FIRST, given=5000), Reader(cursor=FIRST, given=5000)
+        stuck.waiting = slow.waiting = lambda: 3000
+        hub.join(stuck)
+        hub.join(slow)
+        hub.cut_the_stuck(15)
+        for now[0] in (10.0, 20.0):
+            slow.given += 100  # it was given more, and as much lies there as before: it has taken some
+            hub.cut_the_stuck(15)
+
+        assert stuck.over
+        assert not slow.over
+
+    asyncio.run(run())
+
+
+def test_there_are_no_more_readers_than_there_may_be(ledger: Ledger) -> None:
+    hub = Hub(first_id=FIRST, stamp=ledger.stamp, most_readers=2)
+    one, two, three = (Reader(cursor=FIRST) for _ in range(3))
+
+    assert [hub.join(one), hub.join(two), hub.join(three)] == [True, True, False]
+    hub.leave(one)
+    assert hub.join(three)
+    assert hub.readers == 2
+    hub.close()
+    assert not hub.join(one)
+
+
+def test_a_reader_that_waits_is_handed_the_next_message_without_being_woken(ledger: Ledger) -> None:
+    def work(hub: Hub) -> None:
+        got: dict[str, list[bytes]] = {"idle": [], "behind": [], "full": [], "one job": []}
+        readers = {name: Reader(cursor=FIRST, hand=got[name].append) for name in got}
+        readers["behind"].cursor = FIRST - 1
+        readers["full"].waiting = lambda: 1
+        readers["one job"].job = "another"
+        for reader in readers.values():
+            hub.join(reader)
+        hub.publish("service", {"number": 1})
+        hub._deliver()
+
+        assert [frame.split(b"\n")[0] for frame in got["idle"]] == [b"id: %d" % (FIRST + 1)]
+        assert not readers["idle"].wake.is_set()
+        assert hub.since(readers["idle"], behind=False) == []
+        for name in ("behind", "full", "one job"):
+            assert got[name] == []
+            assert readers[name].wake.is_set()
+
+        hub.publish("service", {"text": "x" * hubs.CHUNK_BYTES})
+        hub._deliver()
+
+        assert len(got["idle"]) == 1  # too much for one piece: its own task writes it, as fast as it is taken
+        assert readers["idle"].wake.is_set()
+        assert _ids(hub.since(readers["idle"], behind=False)) == [FIRST + 2]
+
+    _on_loop(ledger, work)
+
+
+def test_what_is_long_is_cut_into_pieces_only_as_they_are_asked_for() -> None:
+    frames = [b"a" * 10, b"b" * (3 * hubs.CHUNK_BYTES), b"c" * 10, b"d" * (hubs.CHUNK_BYTES - 5)]
+    asked: list[int] = []
+
+    def told() -> Iterator[bytes]:
+        for number, frame in enumerate(frames):
+            asked.append(number)
+            yield frame
+
+    pieces = hubs.chunks(told())
+    first = next(pieces)
+
+    assert asked == [0, 1]
+    found = [first, *pieces]
+    assert b"".join(found) == b"".join(frames)
+    assert max(map(len, found)) <= hubs.CHUNK_BYTES
+
+
 def test_the_end_wakes_everybody_and_nothing_is_taken_any_more(ledger: Ledger) -> None:
     def work(hub: Hub) -> None:
         reader = Reader(cursor=hub.head)

@@ -3,8 +3,11 @@ record of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +28,7 @@ from watchrender.core.states import Event
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
-from watchrender.web import hub, protocol, pulse, server, stream
+from watchrender.web import hub, protocol, pulse, server
 from watchrender.web.app import ROUTES
 from watchrender.web.server import PortTaken, WebServer
 
@@ -235,8 +238,8 @@ def test_a_foreign_page_gets_no_socket_and_is_no_fault_of_ours(alone: Alone, cap
     assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
 
 
-def test_no_more_streams_than_a_server_can_bear(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MOST_STREAMS", 2)
+def test_no_more_streams_than_a_server_can_bear(alone: Alone) -> None:
+    alone.hub.most_readers = 2
     with alone.client() as client, alone.socket() as one, alone.socket() as two:
         one.recv(5)
         two.recv(5)
@@ -244,9 +247,85 @@ def test_no_more_streams_than_a_server_can_bear(alone: Alone, monkeypatch: pytes
 
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
+        assert "2 streams" in answer.json()["detail"]
         one.close()
         until(lambda: alone.hub.readers == 1)
         assert next(_events(client))["type"] == "snapshot"
+
+
+def test_the_bound_holds_for_those_who_come_at_once_too(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone.hub.most_readers = 3
+    go_on = _hold_the_snapshots(alone, monkeypatch)
+    socks = [alone.follow() for _ in range(8)]
+    until(lambda: len(_answered(socks)) == 5)
+    refused = _answered(socks)
+
+    go_on.set()
+    heads = [sock.recv(12) for sock in refused]
+    served = [sock.recv(12) for sock in socks if sock not in refused]
+    for sock in socks:
+        sock.close()
+
+    assert heads == [b"HTTP/1.1 503"] * 5
+    assert served == [b"HTTP/1.1 200"] * 3
+    until(lambda: alone.hub.readers == 0)
+
+
+def test_who_leaves_before_the_first_message_takes_up_no_place(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = _hold_the_snapshots(alone, monkeypatch)
+    assert alone.web._server is not None
+    connections = alone.web._server.server_state.connections
+    sock = alone.follow()
+    until(lambda: alone.hub.readers == 1)
+    sock.close()
+    until(lambda: not connections)
+
+    go_on.set()
+
+    until(lambda: alone.hub.readers == 0)
+
+
+def _hold_the_snapshots(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Who comes has to wait until this is set."""
+    go_on = threading.Event()
+
+    async def refresh() -> None:
+        while not go_on.is_set():
+            await asyncio.sleep(0.005)
+
+    monkeypatch.setattr(alone.web._site.etas, "refresh", refresh)
+    return go_on
+
+
+def _answered(socks: list[socket.socket]) -> list[socket.socket]:
+    return select.select(socks, [], [], 0)[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has a bound of its own")
+def test_the_bound_follows_what_the_system_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_open_files", lambda: 300)
+    alone = Alone(tmp_path)
+    try:
+        assert alone.hub.most_readers == 150
+    finally:
+        alone.close()
+
+
+def test_a_reader_of_an_older_http_gets_the_same_words(alone: Alone) -> None:
+    sock = socket.create_connection(alone.web.address, timeout=10)
+    sock.sendall(f"GET /api/v1/events HTTP/1.0\r\nHost: {alone.host}\r\n\r\n".encode())
+    text = b""
+    while b"event: snapshot" not in text:
+        text += sock.recv(65536)
+    until(lambda: alone.hub.readers == 1)
+    alone.render("spot")
+    while text.count(b"event: job") < 4:
+        text += sock.recv(65536)
+    sock.close()
+
+    body = text.partition(b"\r\n\r\n")[2]
+    fields = {line.partition(b":")[0] for line in body.split(b"\n") if line}
+    assert fields <= {b"retry", b"id", b"event", b"data"}
 
 
 # -- who does not -------------------------------------------------------------------------------------------
@@ -284,6 +363,23 @@ def test_a_reader_that_never_reads_is_closed_and_the_others_miss_nothing(
     finally:
         alone.close()
     reader.join(5)
+
+
+def test_a_reader_that_does_not_read_costs_a_few_pieces_and_no_more(alone: Alone) -> None:
+    socks = [alone.follow() for _ in range(10)]
+    until(lambda: alone.hub.readers == 10)
+    for _ in range(20):
+        for _ in range(50):
+            alone.hub.publish("service", {"words": "x" * 4000})  # nothing of this is merged
+        last = alone.hub.newest
+        until(lambda last=last: alone.hub.head >= last)
+    until(lambda: all(reader.waiting() for reader in alone.hub._readers))
+    waiting = [reader.waiting() for reader in alone.hub._readers]
+    for sock in socks:
+        sock.close()
+
+    assert len(waiting) == 10
+    assert max(waiting) <= protocol.STREAM_WAITING_BYTES + 2 * hub.CHUNK_BYTES
 
 
 def test_a_reader_that_falls_behind_starts_over_and_is_told(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,20 @@ class Etas:
         self._look = look
         self._told: Told = {}
         self._rests_until = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._begun = self._ended = 0  # looks
 
     async def refresh(self) -> None:
-        """Look anew; where that takes too long, what was told last stays."""
-        if time.monotonic() < self._rests_until:
-            return
+        """Look anew; where that takes too long, what was told last stays. All who ask while somebody looks share the
+        next look: a thousand readers that come back at once are two."""
+        wanted = self._begun + 1
+        while self._ended < wanted and time.monotonic() >= self._rests_until:
+            if self._looking is None or self._looking.done():
+                self._begun += 1
+                self._looking = asyncio.create_task(self._look_once(self._begun))
+            await asyncio.wait({self._looking})
+
+    async def _look_once(self, number: int) -> None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 self._told = await self._look()
@@ -41,6 +50,7 @@ class Etas:
             self._rests_until = time.monotonic() + REST_SECONDS
         except Exception as error:
             logger.warning("the expected times could not be looked at: {}", repr(error))
+        self._ended = number
 
     def of(self, job: Job) -> dict[str, Any] | None:
         """None: nothing is known but what the job itself tells."""

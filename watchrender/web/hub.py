@@ -1,8 +1,10 @@
 """One hub for all streams: numbers what happens, keeps the last of it, and tells the readers.
 
 Ids rise by one. Messages are kept once, in a ring that all readers share: a reader is a place in it, so one that does
-not read costs no memory of its own; one that the ring has moved on past starts over with a snapshot, one that takes
-nothing for a while is closed. A message is written out only when somebody reads it, and then once for all.
+not read costs what its connection holds (`CHUNK_BYTES`) and no more; one that the ring has moved on past starts over
+with a snapshot, one that takes nothing for a while is closed. A message is written out only when somebody reads it, and
+then once for all. A reader that has all there is and waits is handed the next message at once: with a thousand of them,
+waking a task for each costs more than the message.
 
 `publish` is for any thread and never blocks; everything else belongs to the loop.
 """
@@ -13,13 +15,14 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from watchrender.core import status
 from watchrender.core.job import Job
+from watchrender.core.streams import MOST
 from watchrender.ledger.ledger import Change
 from watchrender.web.answers import encode
 from watchrender.web.picture import Eta, Picture
@@ -29,8 +32,11 @@ RING_MESSAGES = 10_000
 RING_BYTES = 24 * 1024 * 1024
 #: A snapshot is written at most this often; who comes in between gets it and what followed.
 SNAPSHOT_SECONDS = 1.0
-#: What is handed to the transport at once.
-CHUNK_BYTES = 64 * 1024
+#: What is handed to a connection at once, and what waits in it at most beside that: all that a reader which does not
+#: read costs of our memory.
+CHUNK_BYTES = 16 * 1024
+#: More than this is left to the readers' own tasks, which see to it that the loop has its turns in between.
+AT_ONCE_MESSAGES = 20
 #: What a reader is given in one go.
 BATCH_MESSAGES = 500
 #: A reader this far behind, whose connection is not empty either, gets only the newest progress of each job.
@@ -75,8 +81,25 @@ class Reader:
     job: str | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False  # nothing more is for it: gone, fallen behind, or the end of the service
+    hand: Callable[[bytes], None] | None = None  # while it waits for the next message: gives it that at once
     sending_since: float | None = None
+    given: int = 0  # bytes that its connection was given, of those
+    taken: int = 0  # bytes that it had taken when it last took any, and when that was seen
+    took_at: float = 0.0
+    waiting: Callable[[], int] = lambda: 0  # bytes that its connection holds for it
     cut: Callable[[], None] = lambda: None
+
+    def takes_at_once(self, head: int) -> bool:
+        """Does it want all, has it all up to `head`, and is its connection empty?"""
+        return self.job is None and self.cursor == head and not self.wake.is_set() and not self.waiting()
+
+    def is_stuck(self, now: float, seconds: float) -> bool:
+        """Has it not taken anything for so long, or less than a chunk?"""
+        waiting = self.waiting()
+        if not waiting or self.given - waiting > self.taken:
+            self.taken, self.took_at = self.given - waiting, now
+        since = self.took_at if self.sending_since is None else min(self.took_at, self.sending_since)
+        return now - since > seconds
 
     def wants(self, message: Message) -> bool:
         return self.job is None or message.job == self.job or message.type == SERVICE
@@ -101,11 +124,13 @@ class Hub:
         first_id: int,
         stamp: Callable[[], str],
         eta: Eta = lambda _job: None,
+        most_readers: int = MOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stamp = stamp
         self._eta = eta
         self._clock = clock
+        self.most_readers = most_readers
         self._lock = threading.Lock()
         self._heard: deque[_Heard] = deque()
         self._first_id = first_id
@@ -169,14 +194,26 @@ class Hub:
         """Take what was heard into the picture and the ring, and wake whom it concerns."""
         with self._lock:
             heard, self._heard, self._called = self._heard, deque(), False
-        fresh = [self._message(found) for found in heard]
+        fresh, head = [self._message(found) for found in heard], self.head
         for message in fresh:
             self._keep(message)
         if not fresh:
             return
+        at_once = self._at_once(fresh)
         for reader in self._readers:
+            if at_once and reader.hand is not None and reader.takes_at_once(head):
+                reader.cursor = self.head
+                reader.hand(at_once)
+                continue
             if not reader.wake.is_set() and (reader.job is None or any(map(reader.wants, fresh))):
                 reader.wake.set()
+
+    def _at_once(self, fresh: list[Message]) -> bytes:
+        """These messages in one piece, where there are readers, and they can be given them whole."""
+        if not self._readers or len(fresh) > AT_ONCE_MESSAGES:
+            return b""
+        frames = b"".join(message.frame for message in fresh)
+        return frames if len(frames) <= CHUNK_BYTES else b""
 
     def _message(self, found: _Heard) -> Message:
         data = found.data
@@ -207,8 +244,19 @@ class Hub:
 
     # -- readers --------------------------------------------------------------------------------------------
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: Reader) -> bool:
+        """Count a reader in. False: there are as many as there may be, or the end has come."""
+        if self.closed or len(self._readers) >= self.most_readers:
+            return False
+        reader.took_at = self._clock()
         self._readers.add(reader)
+        return True
+
+    def refusal(self) -> str:
+        """Why nobody more is let in."""
+        if self.closed:
+            return "the service stops"
+        return f"there are {len(self._readers)} streams already, as many as this service bears; close some"
 
     def leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
@@ -246,7 +294,7 @@ class Hub:
         """Close readers that have not taken anything for so long."""
         now = self._clock()
         for reader in list(self._readers):
-            if reader.sending_since is not None and now - reader.sending_since > seconds:
+            if reader.is_stuck(now, seconds):
                 self.dropped_readers += 1
                 reader.over = True
                 reader.cut()
@@ -293,8 +341,9 @@ def snapshot_text(last_id: int, at: str, data: dict[str, Any]) -> tuple[bytes, b
     return head + rest, head + b'"gap":true,' + rest
 
 
-def snapshot_frame(last_id: int, text: bytes) -> bytes:
-    return b"id: %d\nevent: snapshot\ndata: %s\n\n" % (last_id, text)
+def snapshot_frame(last_id: int, text: bytes) -> Iterable[bytes]:
+    """A snapshot as a Server-Sent Event, in parts: its text is one for all who come within a second."""
+    return (b"id: %d\nevent: snapshot\ndata: " % last_id, text, b"\n\n")
 
 
 def progress_data(job: Job) -> dict[str, Any]:
@@ -308,12 +357,21 @@ def merged(messages: list[Message]) -> list[Message]:
     return [message for message in messages if message.type != PROGRESS or newest[message.job] == message.id]
 
 
-def chunks(frames: Iterable[bytes]) -> Iterable[bytes]:
-    """Frames joined, and cut again into what a connection is given at once."""
-    whole = b"".join(frames)
-    if len(whole) <= CHUNK_BYTES:
-        return [whole] if whole else []
-    return [whole[start : start + CHUNK_BYTES] for start in range(0, len(whole), CHUNK_BYTES)]
+def chunks(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Frames joined, and cut into what a connection is given at once. Each is made when it is asked for: what a reader
+    has not taken yet is not kept for it a second time."""
+    held: list[bytes] = []
+    size = 0
+    for frame in frames:
+        for start in range(0, len(frame), CHUNK_BYTES):
+            piece = frame[start : start + CHUNK_BYTES]
+            if held and size + len(piece) > CHUNK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
+            held.append(piece)
+            size += len(piece)
+    if held:
+        yield b"".join(held)
 
 
 def _cost(job: Job) -> int:

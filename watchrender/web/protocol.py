@@ -21,7 +21,9 @@ from watchrender.web.answers import PROBLEM, Problem, encode
 #: A connection that sends no complete request for so long is closed.
 FIRST_REQUEST_SECONDS = 15.0
 #: What the system buffers for one stream, at most about twice this: with more, a reader that sleeps costs megabytes.
-STREAM_BUFFER_BYTES = 128 * 1024
+STREAM_BUFFER_BYTES = 32 * 1024
+#: What our side of a connection of a stream holds before its writer has to wait.
+STREAM_WAITING_BYTES = 16 * 1024
 #: Windows asks about 512 sockets at most at once; one more would end the server for good. Elsewhere the system's own
 #: limit of open files is only waited for.
 MOST_CONNECTIONS = 450 if sys.platform == "win32" else math.inf
@@ -35,6 +37,7 @@ class Connection:
 
     transport: asyncio.Transport
     lost: list[Callable[[], None]] = field(default_factory=list)
+    chunked: bool = True  # as its answer's body goes out
 
     @property
     def is_gone(self) -> bool:
@@ -46,10 +49,17 @@ class Connection:
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
 
     def keep_small(self) -> None:
-        """Let the system buffer little for this connection."""
+        """Let little be buffered for this connection, here and by the system."""
+        self.transport.set_write_buffer_limits(STREAM_WAITING_BYTES)
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
+
+    def write_body(self, data: bytes) -> None:
+        """A piece of the body of an answer that has begun, past uvicorn and h11, who need three times as long for it
+        as the system. Only while nothing else is being sent."""
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
     def cut(self) -> None:
         """Close without waiting for anything that is still to be sent, here or in the system's own buffers."""

@@ -25,6 +25,7 @@ from loguru import logger
 from watchrender.control import Control
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job
+from watchrender.core.streams import MOST, most_streams
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Change, Ledger
 from watchrender.spool.folders import Folders
@@ -45,6 +46,8 @@ from watchrender.web.tally import Tally
 
 START_SECONDS = 15.0
 MOST_BYTES = 8 * 1024 * 1024
+#: Connections that wait to be taken in: as many as there may be streams, which after a restart all come at once.
+BACKLOG = MOST
 #: The record's own place for the stream's ids: a life must begin above those of the one before.
 _FACT = "stream_id"
 #: Messages a life may be ahead of the clock before that is recorded: one for each millisecond.
@@ -163,7 +166,8 @@ class WebServer:
         record, share = Aside("record", threads=4), Aside("share", threads=12)
         looks = Aside("looks", threads=2)  # of their own: requests that hang must not make the page stale
         etas = Etas(lambda: looks(self._etas))
-        hub = Hub(first_id=self._first_id(), stamp=ledger.stamp, eta=etas.of)
+        most = most_streams(windows=sys.platform == "win32", open_files=_open_files())
+        hub = Hub(first_id=self._first_id(), stamp=ledger.stamp, eta=etas.of, most_readers=most)
 
         async def queue() -> dict[str, Any]:
             await etas.refresh()  # for snapshots and for what is told of a job in between
@@ -293,6 +297,7 @@ def _uvicorn_config(app: Any) -> uvicorn.Config:
         server_header=False,
         ws_max_size=16 * 1024,
         ws_per_message_deflate=False,
+        backlog=BACKLOG,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=5,
     )
@@ -337,12 +342,22 @@ def _bound(family: int, kind: int, protocol: int, address: tuple[Any, ...]) -> s
             # `::` means every address; a second socket for IPv4 could not have the port otherwise.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
         sock.bind(address)
-        sock.listen(512)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _open_files() -> int | None:
+    """How many files the system lets this process have open at once. None: it does not say, or any number."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _blame(host: str, port: int, error: OSError) -> str:

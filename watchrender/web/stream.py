@@ -16,8 +16,6 @@ from watchrender.web.hub import Hub, Reader, chunks, snapshot_frame
 from watchrender.web.protocol import Connection
 from watchrender.web.site import Site
 
-#: Windows' selector takes 512 sockets; the rest is for requests.
-MOST_STREAMS = 400
 #: A comment goes out where nothing else does, so that proxies keep the connection.
 QUIET_SECONDS = 15.0
 #: WebSocket: the service restarts, come again.
@@ -31,7 +29,7 @@ async def events(site: Site, request: Request) -> ASGIApp:
     """GET /api/v1/events."""
     reader, snapshot = await _begin(site, request)
     if request.method == "HEAD":
-        reader, snapshot = Reader(cursor=0, over=True), None
+        reader.over, snapshot = True, None
     return _Events(site.hub, reader, snapshot)
 
 
@@ -43,7 +41,11 @@ async def websocket(site: Site, scope: Scope, receive: Receive, send: Send) -> N
     except Problem as problem:
         await refuse(problem)(scope, receive, send)
         return
-    await send({"type": "websocket.accept"})
+    try:
+        await send({"type": "websocket.accept"})
+    except BaseException:
+        site.hub.leave(reader)
+        raise
     talk = asyncio.create_task(_talk(site.hub, reader, snapshot, scope, send))
     try:
         while (await receive())["type"] != "websocket.disconnect":
@@ -55,13 +57,19 @@ async def websocket(site: Site, scope: Scope, receive: Receive, send: Send) -> N
 
 
 async def _begin(site: Site, request: HTTPConnection) -> tuple[Reader, Snapshot | None]:
-    """A reader at its place, and the snapshot that it needs first, if any."""
+    """A reader at its place, and the snapshot that it needs first, if any. Whoever gets it lets it leave."""
     job_id, last_id = asked(request)
-    if site.hub.closed or site.hub.readers >= MOST_STREAMS:
-        raise Problem(503, "there are too many streams; close some", headers={"retry-after": "5"})
-    job = None if job_id is None else site.hub.picture.get(job_id) or await site.job(job_id)
-    await site.etas.refresh()
-    return _placed(site.hub, job, last_id)
+    reader = Reader(cursor=site.hub.head)
+    # It counts from here on: however many come at once, and whatever they wait for, no more get in than may.
+    if not site.hub.join(reader):
+        raise Problem(503, site.hub.refusal(), headers={"retry-after": "5"})
+    try:
+        job = None if job_id is None else site.hub.picture.get(job_id) or await site.job(job_id)
+        await site.etas.refresh()
+        return reader, _place(site.hub, reader, job, last_id)
+    except BaseException:
+        site.hub.leave(reader)
+        raise
 
 
 def asked(request: HTTPConnection) -> tuple[str | None, str | None]:
@@ -71,22 +79,27 @@ def asked(request: HTTPConnection) -> tuple[str | None, str | None]:
     return job_id, request.headers.get("last-event-id") or last_id
 
 
-def _placed(hub: Hub, job: Job | None, last_id: str | None) -> tuple[Reader, Snapshot | None]:
-    job_id = None if job is None else job.id
+def _place(hub: Hub, reader: Reader, job: Job | None, last_id: str | None) -> Snapshot | None:
+    """Put a reader where it goes on from, or at the snapshot that it gets first."""
+    reader.job = None if job is None else job.id
     if last_id is not None and last_id.isdecimal() and last_id.isascii() and hub.can_resume(int(last_id[:20])):
-        return Reader(cursor=int(last_id), job=job_id), None
+        reader.cursor = int(last_id)
+        return None
     gap = last_id is not None
     one = None if job is None else hub.picture.get(job.id) or job
     snapshot = hub.snapshot(gap=gap) if one is None else hub.snapshot_of(one, gap=gap)
-    return Reader(cursor=snapshot[0], job=job_id), snapshot
+    reader.cursor = snapshot[0]
+    return snapshot
 
 
-def _connect(hub: Hub, reader: Reader, scope: Scope) -> Connection:
+def _connect(reader: Reader, scope: Scope) -> Connection:
     connection: Connection = scope["state"]["connection"]
-    connection.keep_small()
-    reader.cut = connection.cut
+    reader.cut, reader.waiting = connection.cut, lambda: connection.waiting_bytes
     connection.lost.append(lambda: _lost(reader))
-    hub.join(reader)
+    if connection.is_gone:  # before it had its place: nobody will tell us any more
+        reader.over = True
+    else:
+        connection.keep_small()
     return connection
 
 
@@ -119,17 +132,18 @@ class _Events:
         self._snapshot = snapshot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = _connect(self._hub, self._reader, scope)
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # nginx would collect the stream otherwise
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
+            connection = _connect(self._reader, scope)
+            connection.chunked = scope["http_version"] >= "1.1"
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._write(send, [b"retry: 1000\n\n"])
             if self._snapshot is not None:
-                await self._write(send, [snapshot_frame(*self._snapshot)])
+                await self._write(send, snapshot_frame(*self._snapshot))
                 self._snapshot = None
             await self._follow(send, connection)
             if not connection.is_gone:
@@ -139,17 +153,26 @@ class _Events:
 
     async def _follow(self, send: Send, connection: Connection) -> None:
         reader, hub = self._reader, self._hub
+
+        def hand(frames: bytes) -> None:
+            reader.given += len(frames)
+            connection.write_body(frames)
+
         while not reader.over:
             messages = hub.since(reader, behind=connection.waiting_bytes > 0)
             if messages is None:
                 snapshot = await _resync(hub, reader)
                 if snapshot is not None:
-                    await self._write(send, [snapshot_frame(*snapshot)])
+                    await self._write(send, snapshot_frame(*snapshot))
             elif messages:
                 await self._write(send, (message.frame for message in messages))
             else:
+                given = reader.given
                 reader.wake.clear()
-                if not await _woken(reader, QUIET_SECONDS):
+                reader.hand = hand
+                woken = await _woken(reader, QUIET_SECONDS)
+                reader.hand = None
+                if not woken and reader.given == given:
                     await self._write(send, [b": quiet\n\n"])
 
     async def _write(self, send: Send, frames: Iterable[bytes]) -> None:
@@ -157,6 +180,7 @@ class _Events:
             self._reader.sending_since = self._hub.now()
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             self._reader.sending_since = None
+            self._reader.given += len(chunk)
 
     def _goodbye(self) -> bytes:
         return b"event: bye\ndata: %s\n\n" % self._hub.goodbye() if self._hub.closed else b""
@@ -173,8 +197,8 @@ async def _woken(reader: Reader, seconds: float) -> bool:
 
 async def _talk(hub: Hub, reader: Reader, snapshot: Snapshot | None, scope: Scope, send: Send) -> None:
     """The WebSocket's own half: what we say."""
-    connection = _connect(hub, reader, scope)
     try:
+        connection = _connect(reader, scope)
         if snapshot is not None:
             await _say(hub, reader, send, snapshot[1])
             snapshot = None
@@ -202,3 +226,4 @@ async def _say(hub: Hub, reader: Reader, send: Send, text: bytes) -> None:
     reader.sending_since = hub.now()
     await send({"type": "websocket.send", "text": text.decode()})
     reader.sending_since = None
+    reader.given += len(text)
