@@ -162,6 +162,14 @@ def test_startup_is_over_with_the_first_line_of_the_render(bench: Bench) -> None
     assert (outcome.code, outcome.ended) == (0, None)
 
 
+def test_a_launch_that_goes_on_talking_comes_to_no_line_of_the_render(bench: Bench) -> None:
+    limits = dataclasses.replace(LONG, startup=0.5)
+    talk = "while True: print('PROGRESS: Launching After Effects...', flush=True); time.sleep(0.02)"
+    outcome = bench.run(bench.attempt(LAUNCH, talk, limits=limits))
+
+    assert outcome.ended is Ended.STARTUP
+
+
 def test_the_render_limit_is_from_the_start(bench: Bench) -> None:
     limits = dataclasses.replace(LONG, render=0.7)
     outcome = bench.run(bench.attempt("while True: print('line', flush=True); time.sleep(0.05)", limits=limits))

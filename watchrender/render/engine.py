@@ -250,7 +250,7 @@ class _Watch:
             self._sample(tree)
             self._log.tick()
             ended = asked() or self._limit_reached()
-            if ended in _OF_SILENCE and self._hears_more(tree):
+            if ended in _OF_SILENCE and self._was_deaf(tree, ended):
                 ended = None
         found = self._evidence(tree, ended) if ended else None
         # By itself or not: nobody of its tree may outlive it, the next render would share the machine with them.
@@ -293,10 +293,12 @@ class _Watch:
             self._log.add(chunk)
             self._waiting_lines.extend(self._lines.feed(chunk))
 
-    def _hears_more(self, tree: Tree) -> bool:
+    def _was_deaf(self, tree: Tree, ended: Ended | None) -> bool:
         """Was it silent, or were we deaf? What kept us (a slow disk under the record) is not held against a render."""
         heard_at = self._heard_at
         self._read(tree, _TURN_SECONDS)
+        if ended is Ended.STARTUP:  # a launch may go on talking: no line counts but one of the render
+            return self._limit_reached() is not Ended.STARTUP
         return self._heard_at != heard_at
 
     def _feed_waiting(self, until: float) -> bool:
