@@ -116,6 +116,49 @@ def test_a_retry_copies_nothing_through_a_link(hand: Hand) -> None:
     assert not hand.lies("inbox/spot.json")
 
 
+@pytest.mark.parametrize(
+    ("file", "again", "settings"),
+    [
+        ("p80_take.json", "p80_take~2.json", "p80_take~2.yaml"),
+        ("take.p80.json", "take~2.p80.json", "take~2.p80.yaml"),
+        ("take@high.json", "take~2@high.json", "take~2@high.yaml"),
+    ],
+)
+def test_another_try_beside_a_newer_file_of_the_name_keeps_its_mark_and_its_settings(
+    hand: Hand, file: str, again: str, settings: str
+) -> None:
+    hand.drop(file)
+    hand.sidecar("take.yaml", tags=["old"])
+    hand.pass_time(6)
+    hand.start("take")
+    old = hand.fail("take")
+    hand.drop(file)
+    hand.pass_time(3)
+
+    assert hand.control.retry(old.id, by="a test") == again
+    hand.pass_time(6)
+    retried = hand.job("take~2")
+    assert (retried.retry_of, retried.sidecar, retried.tags) == (old.id, settings, ("old",))
+    assert retried.priority == old.priority != 50
+    assert (hand.job("take").sidecar, hand.job("take").tags) == (None, ())
+
+
+def test_the_settings_of_another_try_do_not_become_those_of_a_job_that_is_called_like_them(hand: Hand) -> None:
+    hand.drop("p80_take.json")
+    hand.sidecar("take.yaml", tags=["old"])
+    hand.pass_time(6)
+    hand.start("take")
+    old = hand.fail("take")
+    hand.drop("take.json")
+    hand.pass_time(3)
+    newer = hand.job("take")
+
+    assert hand.control.retry(old.id, by="a test") == "p80_take.json"
+    hand.pass_time(6)
+    assert hand.ledger.get(newer.id) == newer
+    assert hand.job("take~2").tags == ("old",)
+
+
 def test_hold_and_release_are_marks_and_nothing_else(hand: Hand) -> None:
     job = hand.job("spot")
     assert hand.control.hold(job.id, by="a test").hold

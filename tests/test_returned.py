@@ -245,6 +245,49 @@ def test_a_copy_of_a_live_jobs_status_harms_it_not(hand: Hand) -> None:
     assert hand.job("spot~2").retry_of == live.id
 
 
+def test_a_folder_that_comes_back_beside_a_newer_file_of_the_name_keeps_its_mark_and_its_settings(hand: Hand) -> None:
+    _failed(hand, "spot.p80.json", tags=["old"])
+    hand.drop("spot.p80.json")
+    hand.pass_time(3)
+    (hand.root / "failed/spot").rename(hand.inbox / "again")
+    hand.pass_time(8)
+
+    back, newer = hand.job("spot~2"), hand.job("spot")
+    assert (back.file, back.sidecar, back.priority, back.tags) == ("spot~2.p80.json", "spot~2.p80.yaml", 80, ("old",))
+    assert (newer.sidecar, newer.tags) == (None, ())
+
+
+def test_settings_that_come_back_stay_with_their_job_where_another_is_called_like_them(hand: Hand) -> None:
+    hand.drop("p80_spot.json")
+    hand.sidecar("spot.yaml", tags=["old"])
+    hand.pass_time(6)
+    hand.start("spot")
+    hand.fail("spot")
+    hand.drop("spot.json")
+    hand.pass_time(3)
+    (hand.root / "failed/spot").rename(hand.inbox / "again")
+    hand.pass_time(8)
+
+    assert (hand.job("spot~2").file, hand.job("spot~2").tags) == ("p80_spot.json", ("old",))
+    assert (hand.job("spot").file, hand.job("spot").tags) == ("spot.json", ())
+
+
+def test_a_returned_bundle_with_a_dot_in_its_name_keeps_it_where_it_is_taken(hand: Hand) -> None:
+    def bundle() -> None:
+        (hand.inbox / "shot.v2").mkdir()
+        hand.drop("shot.v2/job.json")
+        hand.pass_time(8)
+
+    bundle()
+    hand.start("shot.v2")
+    hand.fail("shot.v2")
+    bundle()
+    (hand.root / "failed/shot.v2").rename(hand.inbox / "again")
+    hand.pass_time(8)
+
+    assert hand.keys() == ["shot.v2", "shot.v2~2"]
+
+
 def test_a_lone_file_dragged_back_is_a_retry(hand: Hand) -> None:
     old = _failed(hand)
     (hand.root / "failed/spot/spot.json").rename(hand.inbox / "spot.json")

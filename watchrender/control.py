@@ -21,6 +21,7 @@ from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders
 from watchrender.spool.plain import NotPlain, read_plain
+from watchrender.spool.returned import settings_name
 
 PAUSE = "_PAUSE"
 
@@ -98,10 +99,15 @@ class Control:
     def _drop_again(self, job: Job, source: Path, by: str) -> str:
         inbox = self._folders.inbox_folder(job.sub)
         disk.mkdirs(inbox)
-        name = self._free_name(inbox, job.file)
+        is_dir = job.form is Form.BUNDLE
+        name = next(
+            found for found in naming.file_candidates(job.file, is_dir=is_dir) if not os.path.lexists(inbox / found)
+        )
         sidecar = source.parent / job.sidecar if job.sidecar else None
-        if sidecar is not None and sidecar.is_file() and not (inbox / sidecar.name).exists():
-            disk.write_new(inbox / sidecar.name, read_plain(sidecar))
+        if sidecar is not None and sidecar.is_file():
+            beside = inbox / settings_name(inbox, sidecar.name, name, is_dir=is_dir)
+            if not os.path.lexists(beside):
+                disk.write_new(beside, read_plain(sidecar))
         place = f"{job.sub}/{name}" if job.sub else name
         self._ledger.know(retries={**self._ledger.facts().get("retries", {}), place: job.id})
         if source.is_dir():
@@ -114,14 +120,6 @@ class Control:
         logger.bind(job=job.id).info("{} asked for another try of {}", by, job.key)
         self._look()
         return name
-
-    def _free_name(self, folder: Path, name: str) -> str:
-        stem, suffix = (name, "") if "." not in name else name.rsplit(".", 1)
-        for candidate in naming.candidates(stem):
-            full = f"{candidate}.{suffix}" if suffix else candidate
-            if not os.path.lexists(folder / full):
-                return full
-        raise AssertionError("candidates never end")
 
     def hold(self, job_id: str, *, by: str) -> Job:
         """Lay a NAME.hold beside the job: it is not taken while the mark lies there."""

@@ -28,6 +28,7 @@ OURS = ("*.status.json", "*.log", "why.txt", "*.why.txt")
 #: The bytes that the longest name made from a job's name may have, and that longest name's ending.
 LONGEST = 240
 _LONGEST_ENDING = "~99.status.json"
+_LONGEST_ON_DISK = 255
 _HASH_DIGITS = 8
 
 WORDS = {"urgent": 90, "high": 70, "normal": 50, "low": 20}
@@ -200,6 +201,13 @@ def stem_candidates(stem: str) -> Iterator[str]:
     return (f"{before}{found}{after}" for found in candidates(fit(named.name)))
 
 
+def file_candidates(name: str, *, is_dir: bool = False) -> Iterator[str]:
+    """The same for a whole file's or folder's name, first of all unchanged: `spot.v2` and `spot~2@urgent.json` too."""
+    yield name
+    stem = stem_of(name, is_dir=is_dir)
+    yield from (f"{found}{name[len(stem) :]}" for found in stem_candidates(stem))
+
+
 def is_candidate(found: str, name: str) -> bool:
     """Is `found` one of the candidates for `name`?"""
     found, wanted = fold(found), fold(name)
@@ -244,6 +252,15 @@ def sidecar_owner(sidecar: str, jobs: Iterable[tuple[str, bool]]) -> str | None:
     exact = (job for job, is_dir in ordered if fold(stem_of(job, is_dir=is_dir)) == stem)
     named = (job for job, is_dir in ordered if fold(parse_name(job, is_dir=is_dir).name) == name)
     return next(exact, None) or next(named, None)
+
+
+def settings_name(sidecar: str, job: str, others: Iterable[tuple[str, bool]], *, is_dir: bool = False) -> str:
+    """How a sidecar is called beside its job where that is dropped anew as `job`, among `others`: as it was where that
+    still names this job, else by the job's own stem. It must not become the settings of somebody else."""
+    if sidecar_owner(sidecar, [(job, is_dir), *others]) == job:
+        return sidecar
+    found = f"{stem_of(job, is_dir=is_dir)}{sidecar[sidecar.rfind('.') :]}"
+    return found if len(_bytes(found)) <= _LONGEST_ON_DISK else sidecar
 
 
 def not_for_windows(name: str) -> str | None:

@@ -101,11 +101,11 @@ def unpack(folder: Path, back: Returned, target: Path, *, bundle_name: str) -> s
     """
     disk.mkdirs(target)
     dropped = bundle_name if back.job == "bundle" else back.job
-    name = _free(target, dropped, leaving=folder)
+    name = _free(target, dropped, is_dir=back.job == "bundle", leaving=folder)
     rest = target / before_name(name)
     if rest != folder:
         disk.rename(folder, rest)
-    _bring(rest, back, target, dropped, name)
+    _bring(rest, back, target, name)
     return name
 
 
@@ -118,35 +118,39 @@ def go_on(rest: Path) -> str | None:
         return None
     back, name = read(rest), rest.name.removeprefix(BEFORE)
     if back is not None and not os.path.lexists(rest.parent / name):
-        _bring(rest, back, rest.parent, name if back.job == "bundle" else back.job, name)
+        _bring(rest, back, rest.parent, name)
     return str(status["id"])
 
 
-def _bring(rest: Path, back: Returned, target: Path, dropped: str, name: str) -> None:
+def _bring(rest: Path, back: Returned, target: Path, name: str) -> None:
     if back.sidecar is not None and _is_plain(rest / back.sidecar):
-        sidecar = _sidecar_name(back.sidecar, dropped, name)
+        sidecar = settings_name(target, back.sidecar, name, is_dir=back.job == "bundle")
         if not os.path.lexists(target / sidecar):
             disk.rename(rest / back.sidecar, target / sidecar)
     disk.rename(rest / back.job, target / name)
 
 
-def _sidecar_name(sidecar: str, dropped: str, name: str) -> str:
-    """A sidecar follows its job to a new name."""
-    if name == dropped:
-        return sidecar
-    suffix = sidecar[sidecar.rfind(".") :]
-    return f"{naming.stem_of(name)}{suffix}"
+def settings_name(folder: Path, sidecar: str, job: str, *, is_dir: bool) -> str:
+    """How the settings of a job are called that is dropped into `folder` anew as `job`."""
+    with os.scandir(folder) as entries:
+        others = [
+            (entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in entries
+            if entry.name != job and not entry.name.startswith(".")
+        ]
+    jobs = (Kind.JOB, Kind.ZIP, Kind.FOLDER)
+    others = [(name, is_dir) for name, is_dir in others if naming.classify(name, is_dir=is_dir) in jobs]
+    return naming.settings_name(sidecar, job, others, is_dir=is_dir)
 
 
-def _free(folder: Path, name: str, *, leaving: Path) -> str:
+def _free(folder: Path, name: str, *, is_dir: bool, leaving: Path) -> str:
     """A free name; the one that `leaving` has now is about to be."""
 
     def is_free(path: Path) -> bool:
         return path == leaving or not os.path.lexists(path)
 
-    stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
-    for candidate in naming.candidates(stem):
-        full = f"{candidate}{dot}{suffix}"
-        if is_free(folder / full) and is_free(folder / before_name(full)):
-            return full
-    raise AssertionError("candidates never end")
+    return next(
+        full
+        for full in naming.file_candidates(name, is_dir=is_dir)
+        if is_free(folder / full) and is_free(folder / before_name(full))
+    )
