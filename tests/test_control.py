@@ -215,6 +215,16 @@ def test_a_mark_that_holds_somebodys_files_is_not_emptied(hand: Hand) -> None:
     assert hand.lies("inbox/_PAUSE/mine.txt")
 
 
+def test_a_mark_that_holds_nothing_but_a_systems_own_files_is_taken_away(hand: Hand) -> None:
+    (hand.inbox / "_PAUSE").mkdir()
+    (hand.inbox / "_PAUSE" / ".DS_Store").touch()
+    hand.turn()
+    assert hand.gate.paused
+
+    hand.control.resume()
+    assert not hand.lies("inbox/_PAUSE")
+
+
 def test_an_order_for_nobody_is_a_key_error(hand: Hand) -> None:
     with pytest.raises(KeyError):
         hand.control.cancel("nobody", by="a test")

@@ -132,6 +132,14 @@ def test_a_folder_on_a_share_that_is_away_is_removed_later(tmp_path: Path) -> No
     assert disk.remove_tree(tmp_path / "share" / "old") is True
 
 
+def test_a_name_at_the_disks_limit_is_written_whatever_its_letters_are(tmp_path: Path) -> None:
+    for name in ("x" * 250, "名" * 84, "\U0001f3ac" * 63):
+        disk.write(tmp_path / name, b"said")
+        disk.write_new(tmp_path / f"n{name}", b"said")
+
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"said"] * 6
+
+
 def test_nothing_that_exists_is_replaced_by_a_rename_or_a_new_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")

@@ -465,6 +465,18 @@ def _cut(what: Callable[[], None], passed: Path, point: str) -> None:
     os.waitpid(pid, 0)
 
 
+@pytest.mark.parametrize("name", ["x" * 250, "名" * 83, "\U0001f3ac" * 62])
+def test_a_film_arrives_under_a_name_at_the_disks_limit_and_its_status_too(tmp_path: Path, name: str) -> None:
+    folder, target = tmp_path / "spot", tmp_path / "films" / f"{name}.mp4"
+    folder.mkdir()
+    (folder / "spot.mp4").write_text("a film")
+    (folder / "spot.status.json").write_text("{}")
+    deliver_elsewhere(folder, [{"from": "spot.mp4", "to": str(target), "replace": False}])
+
+    assert target.read_text() == "a film"
+    assert sorted(path.suffix for path in target.parent.iterdir()) == [".json", ".mp4"]
+
+
 def test_a_place_with_another_film_refuses(tmp_path: Path) -> None:
     folder, target = tmp_path / "job", tmp_path / "deliver" / "film.mp4"
     folder.mkdir()

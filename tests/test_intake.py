@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import unicodedata
 import zipfile
@@ -414,6 +415,16 @@ def test_a_key_is_taken_by_a_sub_folder(hand: Hand) -> None:
     hand.turn()
 
     assert hand.keys() == ["clientA/spot", "clienta~2"]
+
+
+@pytest.mark.parametrize("top", ["failed", "cancelled"])
+def test_a_key_is_taken_by_a_sub_folder_of_what_has_ended_in_any_spelling(hand: Hand, top: str) -> None:
+    (hand.root / top / "Spöt" / "shot").mkdir(parents=True)
+    (hand.root / top / "Spöt" / "shot" / "WHY.txt").touch()
+    hand.drop(unicodedata.normalize("NFD", "spöt.json"))
+    hand.turn()
+
+    assert hand.keys() == [unicodedata.normalize("NFD", "spöt") + "~2"]
 
 
 def test_a_sub_folder_named_like_a_job_is_left_alone_until_the_job_is_over(hand: Hand) -> None:
@@ -1083,6 +1094,51 @@ def test_a_folder_with_something_in_it_is_no_order_and_is_never_taken_away(hand:
     assert hand.lies("inbox/spot.cancel/keep.txt")
     assert not hand.lies("inbox/spot.p90")
     assert hand.gate.paused
+
+
+@pytest.mark.parametrize("litter", [".DS_Store", "Thumbs.db", "desktop.ini", "._spot"])
+def test_a_folder_is_an_order_too_where_a_system_has_laid_something_into_it(hand: Hand, litter: str) -> None:
+    for name in ("a", "b", "c"):
+        hand.drop(f"{name}.json")
+    hand.pass_time(1)
+    for name in ("a.cancel", "b.p90", "c.hold"):
+        hand.drop(f"{name}/{litter}", b"of a system")
+    hand.pass_time(6)
+
+    assert (hand.job("a").state, hand.job("b").priority, hand.job("c").hold) == (State.CANCELLED, 90, True)
+    assert sorted(path.name for path in hand.inbox.iterdir()) == ["b.json", "c.hold", "c.json"]
+
+
+def test_a_folder_called_like_an_order_that_has_something_in_it_is_told_what_to_do(hand: Hand) -> None:
+    hand.drop("spot.json")
+    hand.pass_time(1)
+    for order in ("spot.cancel", "_CANCEL_ALL", "_DRAIN", "_stop"):
+        hand.drop(f"{order}/note.txt", b"mine")
+    hand.pass_time(8)
+
+    letter = hand.inbox / "spot.cancel.WHY.txt"
+    assert hand.job("spot").state is State.QUEUED and not hand.gate.draining
+    assert "Take out what is in it, and the order is done" in letter.read_text(encoding="utf-8")
+    assert all(
+        "nothing is in it" in hand.intake.ignored[order] for order in ("spot.cancel", "_CANCEL_ALL", "_DRAIN", "_stop")
+    )
+
+    (hand.inbox / "spot.cancel/note.txt").unlink()
+    hand.pass_time(20)
+
+    assert hand.job("spot").state is State.CANCELLED
+    assert not letter.exists() and not hand.lies("inbox/spot.cancel")
+
+
+def test_a_mark_that_is_a_folder_holds_whatever_is_in_it(hand: Hand) -> None:
+    hand.drop("spot.hold/note.txt", b"mine")
+    hand.drop("spot.json")
+    hand.pass_time(6)
+    assert hand.job("spot").hold
+
+    shutil.rmtree(hand.inbox / "spot.hold")
+    hand.pass_time(3)
+    assert not hand.job("spot").hold
 
 
 def test_a_folder_that_begins_empty_and_fills_is_a_bundle_not_an_order(hand: Hand) -> None:

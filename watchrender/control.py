@@ -19,7 +19,7 @@ from watchrender.core.job import DELIVERING, Form, Job
 from watchrender.core.states import Event, State
 from watchrender.gate import Gate
 from watchrender.ledger.ledger import Ledger
-from watchrender.spool.folders import Folders
+from watchrender.spool.folders import Folders, remove_empty
 from watchrender.spool.plain import NotPlain, read_plain
 from watchrender.spool.returned import settings_name
 
@@ -237,7 +237,7 @@ def take_away(mark: Path) -> None:
         disk.remove(mark)
         return
     try:
-        disk.rmdir(mark)
+        remove_empty(mark)
     except OSError:
         raise Denied(f"{mark.name} in the inbox is a folder with something in it; empty it and take it away") from None
 

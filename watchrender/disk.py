@@ -37,6 +37,8 @@ from typing import BinaryIO
 DIED = 137
 #: Modules that only carry out what others cause: they do not give a point its name.
 _CARRIERS = frozenset({"disk", "contextlib", "__init__", "journal", "transactions", "storage", "ledger", "draft"})
+#: So many bytes of a name fit with something before and behind it: a name may have 255.
+_SHORTENED = 200
 _BESIDE = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$", re.DOTALL)
 
 
@@ -306,7 +308,15 @@ def write_new(path: Path, data: bytes | str) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{shortened(path.name[:80])}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def shortened(name: str) -> str:
+    """The beginning of a name, with room on the disk for something before and behind it: a disk counts bytes, and one
+    letter may have four."""
+    while len(os.fsencode(name)) > _SHORTENED:
+        name = name[:-1]
+    return name
 
 
 def _fill(file: BinaryIO, data: bytes | str | Iterable[bytes], *, durable: bool) -> None:
@@ -325,7 +335,7 @@ def is_half_written(name: str) -> bool:
 
 def sweep_beside(path: Path) -> None:
     """Remove what killed writers left beside this file. Only where no writer of it lives."""
-    start = f".{path.name[:80]}."
+    start = f".{shortened(path.name[:80])}."
     try:
         names = os.listdir(path.parent)
     except OSError:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from watchrender import disk
+from watchrender.core import naming
 from watchrender.render import outputs
 from watchrender.spool.folders import ATTEMPT, STATUS_SUFFIX
 from watchrender.spool.plain import NotPlain, read_plain
@@ -102,7 +103,7 @@ def _deliver_file(source: Path, target: Path, *, replace_it: bool) -> None:
 
 
 def _hidden(target: Path) -> Path:
-    return target.with_name(f".{target.name[:100]}.watchrender-part")
+    return target.with_name(f".{disk.shortened(target.name)}.watchrender-part")
 
 
 def _same_content(source: Path, target: Path) -> bool:
@@ -117,7 +118,7 @@ def _same_content(source: Path, target: Path) -> bool:
 def _deliver_sequence(source: Path, target: Path, *, replace_it: bool) -> None:
     if not source.is_dir():
         return
-    old = target.with_name(f".{target.name[:100]}.watchrender-old")
+    old = target.with_name(f".{disk.shortened(target.name)}.watchrender-old")
     if not _same_frames(source, target):
         hidden = _hidden(target)
         disk.mkdirs(target.parent)
@@ -147,4 +148,4 @@ def _same_frames(source: Path, target: Path) -> bool:
 
 def _write_beside(target: Path, said: bytes) -> None:
     """A copy of the status file beside a film that was delivered elsewhere."""
-    disk.write(target.parent / f"{target.stem}{STATUS_SUFFIX}", said)
+    disk.write(target.parent / f"{naming.fit(target.stem)}{STATUS_SUFFIX}", said)

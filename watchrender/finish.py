@@ -241,7 +241,7 @@ class Finisher:
             self._copy_in(source, target)
 
     def _copy_in(self, source: Path, target: Path) -> None:
-        hidden = target.with_name(f".{target.name[:100]}.part")
+        hidden = target.with_name(f".{disk.shortened(target.name)}.part")
         disk.remove(hidden)
         disk.copy(source, hidden)
         disk.rename(hidden, target)

@@ -20,6 +20,7 @@ LONE_PROJECT = "a project without a job: see the WHY.txt beside it"
 NO_JOB_FILE = "not a job file (.json, .yaml, .zip or a folder with job.json)"
 NOT_PLAIN = "a link, pipe, socket or device; watchrender opens only plain files and folders"
 IDLE_HOLD = "no job of this name waits here; the mark holds one that comes"
+FULL_ORDER = "an order that is a folder counts when nothing is in it; see the WHY.txt beside it"
 UNREADABLE_FOLDER = "this folder may not be read by the service's user"
 TOO_DEEP = "a folder so deep below the inbox is not looked into; put it further up"
 EMPTY_RETURN = "a job's folder without its job file; drop the job file itself to render it again"
@@ -145,6 +146,16 @@ def folder_named_like(name: str, other: str) -> str:
         "Films of a sub-folder lie in a folder of its name, and that one is the job's: nothing is ever added to it.\n\n"
         f"Give the folder another name, {name}-2 for example, and its jobs are taken up by themselves. If all of\n"
         f"it is one job, call its job file job.json or job.yaml. {_GOES_AWAY}"
+    )
+
+
+def full_order(name: str) -> str:
+    """The letter beside a folder that is called like an order and has something in it."""
+    return (
+        f"{_NOT_TAKEN_UP.format(name=name)} a folder of this name is an order,\n"
+        "and an order is removed when it is done. What somebody has put there would go with it.\n\n"
+        "Take out what is in it, and the order is done. If it is no order but a folder for jobs, give it a name\n"
+        f"that ends differently, and its jobs are taken up by themselves. {_GOES_AWAY}"
     )
 
 

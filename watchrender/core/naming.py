@@ -22,6 +22,8 @@ IGNORED = (
     "thumbs.db", "desktop.ini", ".ds_store", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "__macosx",
     "system volume information", "lost+found",
 )  # fmt: skip
+#: Files that a system lays into every folder that somebody looks at.
+LITTER = (".ds_store", "._*", "thumbs.db", "desktop.ini")
 #: Files we write ourselves. A folder may be called so.
 OURS = ("*.status.json", "*.log", "why.txt", "*.why.txt")
 
@@ -129,6 +131,11 @@ def classify(name: str, *, is_dir: bool, extra_ignore: Sequence[str] = ()) -> Ki
 def is_ignored(name: str, *, is_dir: bool) -> bool:
     """Is it nobody's job on any machine (watch.ignore aside)?"""
     return _matches(name, IGNORED) or (not is_dir and _matches(name, OURS))
+
+
+def is_litter(name: str) -> bool:
+    """Has a system laid it there by itself? A folder with nothing else in it is empty to whoever made it."""
+    return _matches(name, LITTER)
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -12,10 +13,10 @@ from loguru import logger
 from watchrender import disk
 from watchrender.core import letters, naming
 from watchrender.core.job import Form, Job
-from watchrender.core.naming import Kind, Order
+from watchrender.core.naming import Kind
 from watchrender.intake.projects import Projects
 from watchrender.intake.room import Desk, Room
-from watchrender.spool.folders import before_name
+from watchrender.spool.folders import before_name, holds_nothing, is_subfolder
 from watchrender.spool.inbox import Entry, Role
 from watchrender.spool.watcher import Look
 
@@ -23,6 +24,20 @@ from watchrender.spool.watcher import Look
 TOGETHER = 200
 #: A sub-folder that was announced and has not been seen for so long was never made.
 EXPECTED_SECONDS = 60.0
+
+
+class _Names:
+    """The names in a folder at a time of it. There may be very many, and most are written as they are compared."""
+
+    def __init__(self, at: int, names: Iterable[str]) -> None:
+        self.at = at
+        self.folded: set[str] = set()
+        self.otherwise: dict[str, list[str]] = {}  # how else a name is written
+        for name in names:
+            folded = naming.fold(name)
+            self.folded.add(folded)
+            if folded != name:
+                self.otherwise.setdefault(folded, []).append(name)
 
 
 class Arrivals(Room):
@@ -33,7 +48,7 @@ class Arrivals(Room):
         self._projects = projects
         self._ignore = ignore
         self._arrival = desk.ledger.arrival
-        self._done_names: dict[str, tuple[int, set[str]]] = {}  # sub → mtime and folded names of done/<sub>
+        self._names: dict[Path, _Names] = {}
         self.subs: frozenset[str] = frozenset(desk.ledger.facts().get("subs", ()))
         self._expected: dict[str, float] = {}  # those that are about to be made, and since when
         self._naming = threading.Lock()  # of sub-folders: by the scan, and by POST /jobs on a thread of its own
@@ -109,11 +124,10 @@ class Arrivals(Room):
     def _is_control(self, entry: Entry) -> bool:
         """A file always; a folder if nothing is in it (somebody's folder is never taken away), or if it only stands."""
         control = naming.control(entry.name, is_dir=entry.is_dir)
-        if not entry.is_dir or (control is not None and control.order is Order.PAUSE):
+        if not entry.is_dir or (control is not None and control.standing and entry.place not in self.subs):
             return True
         try:
-            with os.scandir(self._watch.path(entry)) as entries:
-                return next(entries, None) is None
+            return holds_nothing(self._watch.path(entry))
         except OSError:
             return False
 
@@ -280,21 +294,33 @@ class Arrivals(Room):
 
     def _is_free(self, sub: str, name: str) -> bool:
         key = f"{sub}/{name}" if sub else name
-        if self._ledger.live_by_key(key) is not None or naming.fold(name) in self._names_in_done(sub):
+        folded = naming.fold(name)
+        if self._ledger.live_by_key(key) is not None or folded in self._names_in(self._folders.done, sub).folded:
             return False
-        return not self._is_a_sub(key) and not self._folders.taken(sub, name)
+        if self._is_a_sub(key) or self._folders.taken(sub, name):
+            return False
+        return not any(
+            self._has_subfolder_alike(top, sub, name) for top in (self._folders.failed, self._folders.cancelled)
+        )
 
-    def _names_in_done(self, sub: str) -> set[str]:
-        """The names in done/<sub> as they are compared. Read again when the folder's time moved."""
-        folder = self._folders.done / sub if sub else self._folders.done
+    def _has_subfolder_alike(self, top: Path, sub: str, name: str) -> bool:
+        """Is there a sub-folder that differs by case or spelling only?"""
+        folded, names = naming.fold(name), self._names_in(top, sub)
+        if folded not in names.folded:
+            return False
+        return any(is_subfolder(top / sub / found) for found in (folded, *names.otherwise.get(folded, ())))
+
+    def _names_in(self, top: Path, sub: str) -> _Names:
+        """What is in done/<sub> and the like. Read again when the folder's time moved."""
+        folder = top / sub if sub else top
         try:
             at = os.stat(folder).st_mtime_ns
-            known = self._done_names.get(sub)
-            if known is None or known[0] != at:
-                known = self._done_names[sub] = (at, {naming.fold(name) for name in os.listdir(folder)})
+            known = self._names.get(folder)
+            if known is None or known.at != at:
+                known = self._names[folder] = _Names(at, os.listdir(folder))
         except OSError:
-            return set()
-        return known[1]
+            return _Names(0, ())
+        return known
 
     def _is_a_sub(self, key: str) -> bool:
         if key in self.subs:

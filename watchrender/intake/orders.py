@@ -20,6 +20,7 @@ from watchrender.core.job import Job
 from watchrender.core.naming import Order
 from watchrender.core.states import State
 from watchrender.intake.room import Desk, Room
+from watchrender.spool.folders import remove_empty
 from watchrender.spool.inbox import Entry, Role
 from watchrender.spool.watcher import look, read
 
@@ -225,7 +226,7 @@ class Orders(Room):
         path = self._watch.path(entry)
         try:
             # A folder with something in it is somebody's: the order is done, and the folder stays.
-            disk.rmdir(path) if entry.is_dir else disk.remove(path)
+            remove_empty(path) if entry.is_dir else disk.remove(path)
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -14,6 +14,7 @@ from watchrender.intake.projects import Projects
 from watchrender.intake.room import Desk, Room
 from watchrender.intake.watch import Step
 from watchrender.spool import bundle, returned
+from watchrender.spool.folders import holds_nothing
 from watchrender.spool.inbox import Entry, Role, aliases
 from watchrender.spool.watcher import DEEPEST, Look, look
 
@@ -26,7 +27,7 @@ class Settling(Room):
         self._arrivals = arrivals
         self._admission = admission
         self._projects = projects
-        self.clashes: dict[Entry, float] = {}  # folders whose name a job has, and when that was last seen
+        self.clashes: dict[Entry, float] = {}  # folders that cannot be sub-folders, and when that was last seen
 
     def steps(self, entry: Entry, now: float) -> list[Step]:
         """Look, read and judge; what follows for the record, to be done together with others."""
@@ -173,10 +174,11 @@ class Settling(Room):
     def _turn_out(self, entry: Entry, files: int, now: float) -> Step | None:
         path = self._watch.path(entry)
         control = naming.control(entry.name, is_dir=True)
-        if control is not None and files == 0:
+        if control is not None and (files == 0 or holds_nothing(path)):
             entry.role = Role.CONTROL
             self._watch.rest(entry)
             self._inbox.controls[entry] = None
+            self._inbox.changed = True
             return None
         back = returned.read(path)
         if back is not None:
@@ -187,18 +189,25 @@ class Settling(Room):
         if returned.is_ours(path, shape.status_files):
             self._watch.ignore(entry, letters.EMPTY_RETURN)
         elif (other := self.clash(entry.place)) is not None:
-            self._ignored[entry.place] = f"{other} has this name already; give the folder another one"
-            self._beside.write(entry, letters.folder_named_like(entry.name, other))
-            self.clashes[entry] = now
-            self._watch.again(entry, now + 5 * self._pace.scan)
+            why = f"{other} has this name already; give the folder another one"
+            self._not_taken_up(entry, why, letters.folder_named_like(entry.name, other), now)
+        elif control is not None and not control.only_if_empty:
+            self._not_taken_up(entry, letters.FULL_ORDER, letters.full_order(entry.name), now)
         elif entry.place.count("/") >= DEEPEST:
             self._watch.ignore(entry, letters.TOO_DEEP)
         else:
             return lambda: self._arrivals.become_sub(entry)
         return None
 
+    def _not_taken_up(self, entry: Entry, why: str, letter: str, now: float) -> None:
+        """It cannot be a sub-folder as things stand: said beside it, and looked at again."""
+        self._ignored[entry.place] = why
+        self._beside.write(entry, letter)
+        self.clashes[entry] = now
+        self._watch.again(entry, now + 5 * self._pace.scan)
+
     def clash_over(self, entry: Entry) -> None:
-        """The folder has gone, or it is something else, or no job has its name any more."""
+        """The folder has gone, or it is something else, or nothing is in its way any more."""
         if self.clashes.pop(entry, None) is not None:
             self._beside.remove(entry)
 

@@ -319,7 +319,7 @@ class Folders:
             return True
         if os.path.isdir(f"{self.status}{place}"):
             return True
-        return any(_is_subfolder(f"{folder}{place}") for folder in (self.failed, self.cancelled))
+        return any(is_subfolder(f"{folder}{place}") for folder in (self.failed, self.cancelled))
 
     # -- claim ----------------------------------------------------------------------------------------------
 
@@ -624,6 +624,20 @@ class Prober:
             self._answers.put(question())
 
 
+def holds_nothing(folder: Path) -> bool:
+    """Is nothing in this folder but what systems lay into every folder? Raises OSError."""
+    with os.scandir(folder) as entries:
+        return all(naming.is_litter(entry.name) and entry.is_file(follow_symlinks=False) for entry in entries)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing. Raises OSError, as for any folder that has something in it."""
+    if holds_nothing(folder):
+        for name in os.listdir(folder):
+            disk.remove(folder / name)
+    disk.rmdir(folder)
+
+
 def before_name(file: str) -> str:
     """Where the rest of a returned job waits, beside its file of that name. A name at a disk's limit is cut for it."""
     name = f"{BEFORE}{file}"
@@ -682,7 +696,7 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _is_subfolder(path: Path | str) -> bool:
+def is_subfolder(path: Path | str) -> bool:
     """A folder that has folders in it and is not a job's own: no status file of ours. An empty one, or one with files
     of somebody's only, is in the way of a folder there, and not of a key."""
     try:
