@@ -21,7 +21,7 @@ import yaml
 
 from tests.line import until
 from tests.process import Lived, living
-from watchrender.cli.serve import _as_word
+from watchrender.cli.serve import _again_after_crashes, _as_word
 from watchrender.core.status import schema_status
 
 VALID = jsonschema_rs.validator_for(schema_status())
@@ -458,3 +458,15 @@ def test_a_status_is_whole_and_valid_in_every_state_whenever_it_is_read(lived: L
 )
 def test_a_path_in_a_command_to_paste_is_quoted_as_its_shell_wants(text: str, windows: bool, word: str) -> None:
     assert _as_word(text, windows=windows) == word
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "waits"),
+    [([1, 0xC0000005, -9, 0], 0, 3), ([2], 2, 0), ([4], 4, 0), ([1, 130], 130, 1)],
+)
+def test_what_has_crashed_is_started_again_and_what_has_ended_is_not(ends: list[int], code: int, waits: int) -> None:
+    waited: list[float] = []
+    lives = iter(ends)
+
+    assert _again_after_crashes(lambda: next(lives), waited.append) == code
+    assert len(waited) == waits and next(lives, None) is None

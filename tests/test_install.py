@@ -357,7 +357,7 @@ def test_the_task_runs_for_months_in_its_users_session() -> None:
 
 def test_the_task_starts_without_a_window_and_paths_with_blanks_are_whole() -> None:
     assert said("Command") == r"C:\Program Files\Python\pythonw.exe"
-    assert said("Arguments") == r'-m watchrender run --config "C:\R & D\watchrender.yaml"'
+    assert said("Arguments") == r'-m watchrender run --config "C:\R & D\watchrender.yaml" --again'
 
 
 def test_the_file_is_in_the_encoding_that_schtasks_reads() -> None:

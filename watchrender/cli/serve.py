@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +19,7 @@ from watchrender.cli.common import (
     Exit,
     JsonOption,
     UnusedConfigOption,
+    config_path,
     config_to_write,
     is_found,
     leave,
@@ -22,14 +27,23 @@ from watchrender.cli.common import (
     print_json,
 )
 
+#: Between a crash and the next life.
+_AGAIN_SECONDS = 10.0
+
 
 def add_to(app: typer.Typer) -> None:
     for command in (run, demo, init):
         app.command()(command)
 
 
-def run(context: typer.Context, config: ConfigOption = None) -> None:
+def run(
+    context: typer.Context,
+    config: ConfigOption = None,
+    again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
+) -> None:
     """Serve the hot folder, in the foreground, until stopped."""
+    if again:
+        raise typer.Exit(_again_after_crashes(lambda: _run_as_child(config_path(context, config))))
     _leave_when_asked()
     loaded = load_config(context, config)
     from watchrender.service import CannotStart, Service
@@ -41,6 +55,30 @@ def run(context: typer.Context, config: ConfigOption = None) -> None:
     finally:
         _hear_no_more()
     raise typer.Exit(code)
+
+
+def _again_after_crashes(life: Callable[[], int], wait: Callable[[float], None] = time.sleep) -> int:
+    """One life after the other, until one ends by itself: Task Scheduler starts nothing anew that has crashed (its
+    "restart on failure" is for what could not be started)."""
+    ends = {int(code) for code in Exit}
+    while (code := life()) not in ends or code == Exit.NO:
+        wait(_AGAIN_SECONDS)
+    return code
+
+
+def _run_as_child(config: Path | None) -> int:
+    words = [sys.executable, "-m", "watchrender", "run", *(["--config", str(config)] if config is not None else [])]
+    if sys.platform != "win32":
+        return subprocess.run(words, check=False).returncode
+    from watchrender.render.process_windows import CREATE_NO_WINDOW, Job
+
+    hold = Job()  # it goes with us, also when we are killed
+    try:
+        with subprocess.Popen(words, creationflags=CREATE_NO_WINDOW) as child:
+            hold.take(child)
+            return child.wait()
+    finally:
+        hold.close()
 
 
 def _leave_when_asked() -> None:

@@ -19,6 +19,7 @@ from watchrender.install.taskscheduler import TaskScheduler
 from watchrender.spool.folders import Folders
 
 _END_SECONDS = 120.0
+_GONE_SECONDS = 30.0
 Say = Callable[[str], None]
 
 _ROOTS_OWN = (
@@ -89,7 +90,7 @@ def _end_before(manager: Manager, name: str, folders: Folders, say: Say) -> None
     if not manager.file(name).is_file() and not standing.installed:
         return
     if isinstance(manager, TaskScheduler) and standing.running:
-        end_softly(folders, say)
+        _end_task(manager, name, folders, say)
     _quietly(manager.uninstall_commands(name))
     # launchd answers before it is done, and takes nothing of a name that it is still ending.
     until = time.monotonic() + _END_SECONDS
@@ -104,7 +105,7 @@ def uninstall(manager: Manager, name: str, folders: Folders, say: Say) -> bool:
     if not file.is_file() and not standing.installed:
         return False
     if isinstance(manager, TaskScheduler) and standing.running:
-        end_softly(folders, say)
+        _end_task(manager, name, folders, say)
     failed = None
     for command in manager.uninstall_commands(name):
         say(" ".join(command))
@@ -118,6 +119,16 @@ def uninstall(manager: Manager, name: str, folders: Folders, say: Say) -> bool:
     say(f"removed: {file}")
     _quietly(manager.after_uninstall(name))
     return True
+
+
+def _end_task(manager: Manager, name: str, folders: Folders, say: Say) -> None:
+    """Ask, and wait until nothing of it runs: its processes are gone a moment after its last word, and what follows
+    would kill them."""
+    if not end_softly(folders, say):
+        return
+    until = time.monotonic() + _GONE_SECONDS
+    while manager.standing(name).running and time.monotonic() < until:
+        time.sleep(0.25)
 
 
 def end_softly(folders: Folders, say: Say, *, seconds: float = _END_SECONDS) -> bool:

@@ -1,8 +1,8 @@
 """Windows Task Scheduler: a task at the log-on of its user, in that user's own session. Never a Windows service.
 
 No time limit (the default would end it after three days), no end on batteries, a priority like that of any program
-(the default is the one of background tasks), started again when it fails. Task Scheduler can only kill: `watchrender
-stop` is how it ends.
+(the default is the one of background tasks). What has crashed is started again by ourselves (`--again`): Task Scheduler
+does so only with what could not be started. And it can only kill: `watchrender stop` is how it ends.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class TaskScheduler:
         return self._folder / f"{plan_name}.task.xml"
 
     def text(self, plan: Plan) -> bytes:
-        program, *arguments = plan.command
+        program, *arguments = *plan.command, "--again"
         text = _XML.format(
             description=escape(plan.description),
             name=escape(plan.name),
