@@ -10,8 +10,13 @@ import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.line import Line
+from tests.process import Lived
 from tests.real import Real, Watched
+from tests.turns import Hand
+from watchrender import conclude, worker
 from watchrender.core.failure import Failure
+from watchrender.ledger.ledger import Ledger
 from watchrender.render import nexrender
 from watchrender.render.simulator import install_simulator
 
@@ -53,3 +58,41 @@ def watched(tmp_path: Path, nexrender_set: nexrender.Nexrender, simulator: Path)
     made = Watched(tmp_path, nexrender_set.root.parent, simulator)
     yield made
     made.kill()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    """A hot folder whose service is a thread of this process."""
+    made = Line(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> Lived:
+    """The same with a service that is a process; whoever starts it ends it."""
+    return Lived(tmp_path)
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    """A hot folder whose time only moves when it is told to."""
+    made = Hand(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An empty record."""
+    made = Ledger(tmp_path / "ledger", sync="never")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused for now is tried again soon."""
+    monkeypatch.setattr(worker, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(worker, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(conclude, "REST_SECONDS", 0.3)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ import platformdirs
 import pytest
 
 from tests.line import FILM, until
+from tests.waiting import free_port
 from watchrender.core.failure import Failure
 from watchrender.render import nexrender, node
 
@@ -59,12 +59,6 @@ def _install(place: Path, names: tuple[str, ...]) -> None:
     words = ["ci", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run([*npm, *words], cwd=fresh, check=True, capture_output=True)
     fresh.rename(place)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Farm:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.line import until
+from tests.waiting import until
 
 
 def cannot_mount() -> str | None:

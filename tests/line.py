@@ -11,31 +11,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.waiting import PATIENCE, until
 from watchrender.config import load
 from watchrender.render import simulator
 from watchrender.service import Service
 
 FAKE = Path(__file__).with_name("fake_nexrender.py")
 FILM = Path(simulator.__file__).with_name("canned.mp4")
-PATIENCE = 20.0
-
-
-def until(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Wait until it is so; what it is. Fails the test if it does not come."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"this did not come within {seconds:g} s")
 
 
 class Line:

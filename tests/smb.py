@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.line import until
+from tests.waiting import free_port, until
 
 SHARE, PASSWORD = "renders", "a password for tests"
 _PLACES = ("private", "lock", "state", "cache", "pid", "ncalrpc")
@@ -41,7 +41,7 @@ class SmbServer:
         self.user = getpass.getuser()
         # Sockets of smbd lie in these folders: their paths must be short.
         self._home = Path(tempfile.mkdtemp(prefix="smb-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._config = self._home / "smb.conf"
         for name in _PLACES:
             (self._home / name).mkdir()
@@ -143,12 +143,6 @@ class SmbClient:
         import smbclient
 
         smbclient.reset_connection_cache(fail_on_error=False, connection_cache=self._with["connection_cache"])
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

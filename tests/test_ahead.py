@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from watchrender.core.policy import Policy
+from tests.waiting import until
+from watchrender.core.access import Policy
 from watchrender.render.ahead import Ahead, copyable
 from watchrender.render.fetch import FetchCache, Fetcher
 from watchrender.render.footage import Footage
@@ -116,13 +117,6 @@ def in_background(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_link_that_was_brought_near_is_only_asked_about_when_its_job_is_taken(tmp_path: Path, server: Server) -> None:
     near, links = Near(tmp_path), {"assets[0].src": server.url}
 
@@ -165,7 +159,7 @@ def test_the_job_that_is_taken_waits_for_its_own_download_and_asks_once(tmp_path
     near, links = Near(tmp_path), {"assets[0].src": server.url}
     server.hold.clear()
     early = in_background(lambda: near.bring_ahead(document(server.url), {}, links))
-    wait_until(lambda: server.asked)
+    until(lambda: server.asked)
     found: list[dict[str, str]] = []
     taken = in_background(lambda: found.append(near.bring(document(server.url), {}, links)))
 
@@ -184,7 +178,7 @@ def test_a_download_stands_still_while_another_job_is_taken_and_goes_on_afterwar
     server.content = CONTENT * 2000
     server.hold.clear()
     early = in_background(lambda: near.bring_ahead(document(server.url), {}, {"assets[0].src": server.url}))
-    wait_until(lambda: server.asked)
+    until(lambda: server.asked)
 
     with near.ahead.taking(files=[clip(tmp_path)], links=[], stop=lambda: False):
         server.hold.set()

@@ -8,23 +8,16 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import until
 from watchrender.render import awake
 from watchrender.render.awake import keep_awake
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the stand-ins are shell scripts")
-
-
-def until(holds: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def children(name: str) -> list[psutil.Process]:

@@ -12,11 +12,6 @@ from tests.line import until
 from tests.process import Lived, living
 
 
-@pytest.fixture
-def lived(tmp_path: Path) -> Lived:
-    return Lived(tmp_path)
-
-
 def _said(lived: Lived, *words: str, code: int = 0) -> str:
     done = lived.command(*words)
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -27,11 +27,6 @@ from watchrender.core.status import schema_status
 VALID = jsonschema_rs.validator_for(schema_status())
 
 
-@pytest.fixture
-def lived(tmp_path: Path) -> Lived:
-    return Lived(tmp_path)
-
-
 def faults(status: dict[str, Any]) -> list[str]:
     return [f"{status.get('job')}: {list(found.instance_path)}: {found.message}" for found in VALID.iter_errors(status)]
 

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.line import Line, serving, until
-from watchrender import conclude, disk, worker
+from watchrender import disk
 from watchrender.core import retry
 
-
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr(worker, "BUSY_SECONDS", 0.3)
-    monkeypatch.setattr(worker, "REST_SECONDS", 0.3)
-    monkeypatch.setattr(conclude, "REST_SECONDS", 0.3)
-    made = Line(tmp_path)
-    yield made
-    made.stop()
+pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_a_render_that_fails_is_tried_again_and_others_go_first_meanwhile(line: Line) -> None:

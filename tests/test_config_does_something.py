@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ import yaml
 from tests.farm import Answering
 from tests.line import FAKE, FILM, Line, serving, until
 from tests.test_retention import NOW, House
+from tests.waiting import free_port
 from watchrender.cli.explain import explain
 from watchrender.config import Config, ConfigError, load
 from watchrender.config.shape import all_names, beneath, kind_at
@@ -595,12 +595,6 @@ def scripts(home: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- server
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @proves("server.enabled", "server.host", "server.port", "server.token", "server.allowed_hosts")

@@ -10,11 +10,6 @@ from tests.line import until
 from tests.process import Lived, living
 
 
-@pytest.fixture
-def lived(tmp_path: Path) -> Lived:
-    return Lived(tmp_path)
-
-
 def _order(lived: Lived, name: str, content: bytes = b"") -> Path:
     path = lived.root / "inbox" / name
     path.parent.mkdir(parents=True, exist_ok=True)

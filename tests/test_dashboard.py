@@ -17,6 +17,7 @@ import platformdirs
 import pytest
 
 from tests.line import Line, serving, until
+from tests.waiting import free_port
 from watchrender.core import clock
 from watchrender.core.states import Event, State
 from watchrender.web import listing
@@ -493,7 +494,7 @@ def test_a_failed_job_shows_reason_and_cure_and_its_own_page(line: Line, page: A
 
 
 def test_the_page_reconnects_by_itself_and_says_when_it_is_stale(line: Line, page: Any) -> None:
-    line.change(server={"port": _free_port()})
+    line.change(server={"port": free_port()})
     with serving(line):
         _open(page, line)
     page.get_by_role("alert").wait_for()
@@ -502,14 +503,6 @@ def test_the_page_reconnects_by_itself_and_says_when_it_is_stale(line: Line, pag
         line.drop("spot.json")
         page.get_by_role("link", name="spot").first.wait_for()
         until(lambda: page.get_by_role("alert").count() == 0)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def test_a_token_is_asked_for_once(tmp_path: Path, page: Any) -> None:

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
 from tests.line import Line, serving, until
+from tests.waiting import free_port
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 RULES = DEPLOY / "prometheus" / "watchrender.rules.yml"
@@ -185,12 +186,6 @@ def test_the_panels_of_the_dashboard_do_not_lie_over_each_other() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ proxies
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -35,13 +35,6 @@ from watchrender.render.nexrender import Nexrender
 from watchrender.spool.volume import Volume
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path)
-    yield made
-    made.stop()
-
-
 def case(line: Line, source: Path | None = None) -> doctor.Case:
     name = str(source or line.home / "watchrender.yaml")
     return doctor.Case(config=load(yaml.safe_dump(line.settings), name, {}), source=source)

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,14 @@ from typing import Any
 import pytest
 
 from tests.line import FILM, Line, serving, until
-from watchrender import disk, finish, worker
+from watchrender import disk, finish
 from watchrender.core.job import Job
 from watchrender.core.settings import fill_in
 from watchrender.elsewhere import deliver_elsewhere
 from watchrender.finish import make_previews
 from watchrender.render.outputs import find
 
-
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr(worker, "BUSY_SECONDS", 0.3)
-    made = Line(tmp_path)
-    yield made
-    made.stop()
+pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_an_image_sequence_is_one_output(line: Line) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.farm import SECRET, farm_set, free_port
+from tests.farm import SECRET, farm_set
 from tests.line import until
+from tests.waiting import free_port
 from watchrender.config import load
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job

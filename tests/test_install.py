@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -49,13 +49,6 @@ PLAN = Plan(
     folder=PurePosixPath("/etc/50%"),
     variables={"PATH": "/usr/bin:/bin", "WATCHRENDER_DATA_DIR": "/srv/$data"},
 )
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path)
-    yield made
-    made.stop()
 
 
 # ------------------------------------------------------------------------------------------------------------ systemd

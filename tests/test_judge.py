@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ SEEN_BY_THE_READER = {
     "harmless-prototype": "__proto__",
     "harmless-unknown-phase": "actions.postinstall",
 }
-
-
-@pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    made = Hand(tmp_path)
-    yield made
-    made.close()
 
 
 def test_every_attack_is_refused_by_a_real_service_with_path_setting_and_the_words_of_check(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from tests.line import Line, serving, until
+from tests.waiting import free_port
 from watchrender.cli import live
 from watchrender.cli.live import OVER_KEPT, View, follow, messages, picture
 from watchrender.cli.reach import Reach
@@ -25,10 +25,7 @@ from watchrender.config import load
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Line(tmp_path, server={"enabled": True, "port": str(port)})
+    made = Line(tmp_path, server={"enabled": True, "port": str(free_port())})
     yield made
     made.stop()
 

@@ -9,8 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from watchrender.core.failure import Code, Failure
 from watchrender.render import nexrender
 from watchrender.render import node as nodes
@@ -387,13 +387,6 @@ def test_an_npm_that_installs_something_else_is_not_believed(tmp_path: Path, mon
     assert not (tmp_path / "data" / "nexrender").exists()
 
 
-def wait_until(is_so: Callable[[], object], limit: float = 20.0) -> None:
-    until = time.monotonic() + limit
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @posix_programs
 def test_an_installation_that_is_killed_is_never_found_and_the_next_one_clears_it_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -403,7 +396,7 @@ def test_an_installation_that_is_killed_is_never_found_and_the_next_one_clears_i
     script = "from watchrender.render import nexrender; print(nexrender.install(print))"
     env = os.environ | {"WATCHRENDER_DATA_DIR": str(data), "PATH": str(slow)}
     child = subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_until(lambda: list(data.glob(".nexrender-*.part/begun")))
+    until(lambda: list(data.glob(".nexrender-*.part/begun")))
 
     os.killpg(child.pid, 9)
     child.wait()

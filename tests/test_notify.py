@@ -106,13 +106,6 @@ def post_office() -> Iterator[tuple[int, list[str]]]:
 # -------------------------------------------------------------------------------------------------------------- farms
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger", sync="never")
-    yield made
-    made.close()
-
-
 def configured(**targets: dict[str, Any]) -> Config:
     return load(json.dumps({"root": "/mnt/renders", "notify": targets}), "watchrender.yaml", {})
 

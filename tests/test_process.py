@@ -12,13 +12,14 @@ import textwrap
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.waiting import until
 from watchrender.render import process, process_windows
 from watchrender.render.process import Tree, TreeRecord, reap, stray
 from watchrender.render.process_hold import MARKER, Hold
@@ -29,14 +30,6 @@ READY = "import os, time; open(f'ready.{os.getpid()}', 'w').close(); time.sleep(
 TERM_IGNORING = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}"
 SETSID = f"import os; os.fork() and os._exit(0); os.setsid(); {READY}"
 DOUBLE_FORK = f"import os; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); {READY}"
-
-
-def until(holds: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture

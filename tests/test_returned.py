@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ from tests.turns import Hand
 from watchrender.core import letters, status
 from watchrender.core.states import State
 from watchrender.spool import returned
-
-
-@pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    made = Hand(tmp_path)
-    yield made
-    made.close()
 
 
 def _failed(hand: Hand, name: str = "spot.json", key: str = "spot", **settings: Any) -> str:

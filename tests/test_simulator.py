@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.waiting import until
 from watchrender.render import nexrender
 from watchrender.render.nexrender import Nexrender
 from watchrender.render.simulator import install_simulator, write_project
@@ -66,14 +67,6 @@ def say(aerender: Path, *words: str, env: Any = None) -> Said:
         check=False,
     )
     return Said(run.returncode, run.stdout.decode("utf-8", "replace"))
-
-
-def until(is_so: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := is_so()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-    return found
 
 
 def decoded(path: Path) -> list[Any]:

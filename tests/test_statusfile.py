@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,19 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from watchrender.core.job import Job, Progress, new_id
 from watchrender.core.states import State
 from watchrender.spool import statusfile
 from watchrender.spool.statusfile import StatusWriter, read_statuses
-
-
-def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"this did not come within {seconds:g} s")
 
 
 class Desk:

@@ -20,6 +20,7 @@ from tinydb import Query, TinyDB, operations, where
 from tinydb.storages import MemoryStorage
 from tinydb.table import Document
 
+from tests.waiting import until
 from watchrender.ledger import journal, reading, transactions
 from watchrender.ledger.storage import JournalDB, LedgerInUse, NewerLedger, read
 
@@ -36,13 +37,6 @@ def path(tmp_path: Path) -> Path:
 def db(path: Path) -> Iterator[JournalDB]:
     with JournalDB(path) as opened:
         yield opened
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float = 20) -> None:
-    limit = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def contents(db: TinyDB) -> dict[str, list[tuple[int, dict[str, Any]]]]:
@@ -682,7 +676,7 @@ def test_the_journal_is_compacted_in_the_background_while_commits_go_on(path: Pa
     with JournalDB(path, compact_at=20_000) as db:
         for number in range(3000):
             db.put("jobs", number % 50, {"n": number, "text": "x" * 100})
-        wait_until(lambda: db.stats.journal_bytes < 200_000)
+        until(lambda: db.stats.journal_bytes < 200_000)
 
         assert db.stats.generation > 3
         assert db.stats.transactions == 3000
@@ -745,14 +739,14 @@ def test_a_compaction_that_fails_harms_nothing_and_is_tried_again(path: Path) ->
             db.put("jobs", 1, {"n": next(numbers)})
             return True
 
-        wait_until(lambda: put() and db.stats.compaction_error is not None)
+        until(lambda: put() and db.stats.compaction_error is not None)
         with pytest.raises(OSError, match="next"):
             db.compact()
         assert read(path) == {"jobs": dict(contents(db)["jobs"])}
 
         (obstacle / "in the way").unlink()
         obstacle.rmdir()
-        wait_until(lambda: put() and db.stats.compaction_error is None)
+        until(lambda: put() and db.stats.compaction_error is None)
         assert read(path) == {"jobs": dict(contents(db)["jobs"])}
 
 

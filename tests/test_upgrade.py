@@ -27,13 +27,6 @@ from watchrender.ledger.storage import NewerLedger
 from watchrender.service import CannotStart
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    made = Line(tmp_path)
-    yield made
-    made.stop()
-
-
 def old_record(line: Line) -> Path:
     """The record of a version that kept a plain TinyDB file: one job that waits in the inbox, one that is over."""
     line.drop("waits.json")

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from watchrender.render.engine import Attempt, Limits
 from watchrender.render.process import Tree, TreeRecord, reap, stray
 from watchrender.render.warm import WarmNode
@@ -83,7 +84,7 @@ class Bench:
         return json.loads(output), code, marker
 
     def wait_ready(self) -> None:
-        wait_until(self.warm.ready)
+        until(self.warm.ready)
 
 
 def read_all(tree: Tree) -> bytes:
@@ -91,13 +92,6 @@ def read_all(tree: Tree) -> bytes:
     while not tree.drained and time.monotonic() < deadline:
         output += tree.chunk(0.1) or b""
     return output
-
-
-def wait_until(is_so: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -190,7 +184,7 @@ def test_what_cannot_be_loaded_is_left_to_the_cold_start_and_not_tried_again_and
         assert code == 0
 
     time_for_another = time.monotonic() + 1
-    wait_until(lambda: time.monotonic() > time_for_another)
+    until(lambda: time.monotonic() > time_for_another)
     assert bench.warm.used == 0
     assert len(bench.loads.read_text()) == 5
 
@@ -220,7 +214,7 @@ def test_nobody_waits_any_more_when_the_service_is_killed(bench: Bench) -> None:
         assert len(stray(marker)) == 1
         service.kill()
 
-    wait_until(lambda: stray(marker) == [])
+    until(lambda: stray(marker) == [])
 
 
 def test_a_close_ends_the_one_that_waits(bench: Bench) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from watchrender.core.job import Job
@@ -12,13 +9,6 @@ from watchrender.core.states import Event, State
 from watchrender.ledger.ledger import Ledger
 from watchrender.web import listing
 from watchrender.web.listing import NoCursor, Pages, Wanted
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger", sync="never")
-    yield made
-    made.close()
 
 
 def _fill(ledger: Ledger, count: int) -> None:

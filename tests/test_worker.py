@@ -6,24 +6,15 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.line import Line, serving, until
-from watchrender import conclude, worker
+from watchrender import worker
 
-
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr(worker, "BUSY_SECONDS", 0.3)
-    monkeypatch.setattr(worker, "REST_SECONDS", 0.3)
-    monkeypatch.setattr(conclude, "REST_SECONDS", 0.3)
-    made = Line(tmp_path)
-    yield made
-    made.stop()
+pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_a_job_becomes_a_film_in_done_with_all_that_belongs_to_it(line: Line) -> None:

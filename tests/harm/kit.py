@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from tests.harm.neighbours import Hook, Program
+from tests.waiting import PATIENCE, until
 from watchrender.config import root_hash
 from watchrender.disk import is_half_written
 from watchrender.ledger import reading
@@ -29,23 +30,9 @@ from watchrender.render.process import reap, stray
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake.py")
 FILM = Path(simulator.__file__).with_name("canned.mp4")
-#: How long anything in these tests may take before it counts as never.
-PATIENCE = 30.0
 #: Names that are ours alone, and that nobody should ever see when all is done.
 _OURS = (".closing-", ".attempt-", ".trial-", ".retry-", ".before-")
 _HALVES = (".watchrender-part", ".watchrender-old", ".part")
-
-
-def until(what: Callable[[], Any], seconds: float = PATIENCE, *, tick: float = 0.01) -> Any:
-    """Wait until it is so; what it is. Fails if it does not come."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"this did not come within {seconds:g} s")
-        time.sleep(tick)
 
 
 class Forge:
