@@ -453,9 +453,11 @@ def _cut(what: Callable[[], None], passed: Path, point: str) -> None:
     """Do it in a process of its own, which ends at this point."""
     pid = os.fork()
     if pid == 0:
-        disk.listen_to({"WATCHRENDER_POINTS": str(passed), "WATCHRENDER_DIE_AT": point})
-        what()
-        os._exit(0)
+        try:
+            disk.listen_to({"WATCHRENDER_POINTS": str(passed), "WATCHRENDER_DIE_AT": point})
+            what()
+        finally:
+            os._exit(0)  # also where it fails: what comes after is the parent's
     os.waitpid(pid, 0)
 
 
