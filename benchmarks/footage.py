@@ -71,7 +71,7 @@ def measure(*, quick: bool) -> list[Figure]:
                     found["mount"].append(_ours(clips, work.seconds, reads=True))
                     found["mount loop"].append(_loop(clips, work.seconds, reads=True))
             except CannotMeasure as error:
-                no_mount = str(error)
+                no_mount = " ".join(str(error).split())
     rows: list[tuple[str, ...]] = [(f"{work.jobs} jobs", "watchrender", "shell loop", "ratio")]
     goals: list[tuple[str, str, bool]] = []
     for name, where in (("link", "over the link"), ("mount", "on the slow volume")):
