@@ -99,10 +99,12 @@ class Stand:
         config["nexrender"] = {"aerender": str(self.aerender)} | dict(self.settings.get("nexrender", {}))
         path = self.folder / "watchrender.yaml"
         path.write_text(json.dumps(config))
+        # An installed watchrender is compiled; one that may not write what it compiles would do so at each start.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         began = time.monotonic()
         with open(self.folder / "service.log", "ab") as log:
             command = [sys.executable, "-m", "watchrender", "run", "-c", str(path)]
-            self._service = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._service = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
         beat = self.root / "status" / "service.json"
         wait_until(lambda: _reads(beat).get("pid") == self.pid and _reads(beat).get("state") == "running", seconds)
         return time.monotonic() - began

@@ -20,6 +20,8 @@ import pytest
 
 from benchmarks.history import fill, instant
 from benchmarks.stand import Stand, wait_until
+from tests.turns import Hand
+from watchrender.core import paths
 from watchrender.core.states import Event, State
 from watchrender.ledger import journal
 from watchrender.ledger import ledger as room
@@ -39,6 +41,8 @@ MOST_LINES_A_JOB = 9.5
 MOST_EFFECTS_A_JOB = 21
 #: What indexes, the queue and the stream's picture add to a job's own text. Found: some 800.
 MOST_BYTES_BESIDE_A_RECORD = 1100
+#: How often the record of a job is made a value on its way into the queue, when none stays one for long.
+MOST_READINGS_A_JOB = 3
 JOBS = 8
 
 
@@ -242,3 +246,25 @@ def test_the_ledger_opens_a_long_history_without_making_a_job_of_each(
         assert next(ledger.over()).name == "j1998"
     finally:
         ledger.close()
+
+
+def test_a_full_inbox_costs_each_job_few_readings_of_its_record_and_of_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_VALUES", 10)
+    hand, burst = Hand(tmp_path), 300
+    made: Counter[str] = Counter()
+    job_of, read_path = room.job_of, paths.read_path
+    monkeypatch.setattr(room, "job_of", lambda record: made.update(["value"]) or job_of(record))
+    monkeypatch.setattr(paths, "read_path", lambda *some, **more: made.update(["path"]) or read_path(*some, **more))
+    try:
+        for number in range(burst):
+            hand.drop(f"spot{number}.json")
+
+        hand.pass_time(8)
+
+        assert len(hand.queue()) == burst
+        assert made["value"] <= MOST_READINGS_A_JOB * burst + burst  # those of `queue` among them
+        assert made["path"] <= 10  # all of them name one project
+    finally:
+        hand.close()

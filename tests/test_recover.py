@@ -20,6 +20,7 @@ from watchrender.core.job import Form, Job, new_id
 from watchrender.core.recovery import Repair
 from watchrender.core.states import State
 from watchrender.judge import Judge
+from watchrender.ledger import ledger as room
 from watchrender.ledger.ledger import Ledger, utc_now
 from watchrender.recover import HISTORY_SERIALS, Recovery, delivery_check, import_history
 from watchrender.render.footage import Footage
@@ -940,3 +941,21 @@ def test_the_folder_of_a_job_that_was_cancelled_between_two_tries_is_no_new_job(
 
     assert [found.id for found in house.ledger.live()] == []
     assert (house.now(job).state, house.now(job).folder) == (State.CANCELLED, "cancelled/spot")
+
+
+def test_a_start_reads_the_record_of_each_job_of_the_last_day_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_VALUES", 10)
+    for number in range(60):
+        job = house.job(f"spot{number}", f"done/spot{number}", State.COMPLETED, finished_at="2026-03-01T00:00:00.000Z")
+        if number % 2:
+            house.status(job)
+    made: list[bytes] = []
+    job_of = room.job_of
+    monkeypatch.setattr(room, "job_of", lambda record: made.append(record) or job_of(record))
+
+    recovery = house.recover(shown_since="2026-01-01T00:00:00.000Z")
+
+    assert len(recovery.outdated) == 30
+    assert len(made) <= 3 * 60  # twice the last thousand are looked through for one that was cancelled and not moved

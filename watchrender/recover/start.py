@@ -71,7 +71,7 @@ class Recovery:
         """What was mended is in `repaired` after it; what status/ has to be told in `outdated` and `orphans`."""
         if self._is_new:
             self._ledger.serial = max(self._ledger.serial, HISTORY_SERIALS)
-        statuses = read_statuses(self._folders.status)
+        statuses = read_statuses(self._folders.status, known=self._ledger.knows)
         self._go_on_with_returns()
         self._lost_record.bring_back(statuses)
         for job in itertools.chain(self._ledger.live(), self._places.unmoved()):
@@ -103,23 +103,22 @@ class Recovery:
 
     def _compare(self, statuses: dict[str, dict[str, Any]]) -> None:
         """What status/ says of jobs that are over: the record was written, and the cut came then."""
-        ended = {job.id: job for job in self._ledger.over_since(self._shown_since)}
-        for status in statuses.values():
-            job = ended.get(str(status["id"])) or self._ledger.get(str(status["id"]))
-            if job is None:
-                if is_over(state_of(status)):
-                    self.orphans.append((str(status["job"]), str(status.get("finished_at") or "")))
-            elif job.over and (status["state"], status.get("folder")) != (job.state, job.folder):
+        told = {str(status["id"]): status for status in statuses.values()}
+        for job in self._ledger.over_since(self._shown_since):  # one by one: of a busy day there are tens of thousands
+            status = told.pop(job.id, None)
+            if self._is_newest(job) if status is None else _says_other(status, job):
                 self.outdated.append(job)
-        told = {str(status["id"]) for status in statuses.values()}
-        for job in ended.values():
-            if job.id not in told and self._is_newest(job):
-                self.outdated.append(job)
+        for job_id, status in told.items():
+            known = self._ledger.get(job_id)
+            if known is not None:
+                if known.over and _says_other(status, known):
+                    self.outdated.append(known)
+            elif is_over(state_of(status)):
+                self.orphans.append((str(status["job"]), str(status.get("finished_at") or "")))
 
     def _is_newest(self, job: Job) -> bool:
         """Is there no later job of that name, whose file in status/ it would be?"""
-        newest = self._ledger.newest_over(job.key)
-        return self._ledger.live_by_key(job.key) is None and (newest is None or newest.id == job.id)
+        return self._ledger.live_by_key(job.key) is None and self._ledger.is_newest_over(job)
 
     def _mend(self, job: Job) -> None:
         place, folder = self._places.where(job)
@@ -206,3 +205,7 @@ class Recovery:
                 self._closer.close(current, event, failure.message, copy=copy, error=failure.to_dict(), waiting_for=())
 
         self._closer.later(job.id, attempt)
+
+
+def _says_other(status: dict[str, Any], job: Job) -> bool:
+    return (status["state"], status.get("folder")) != (job.state, job.folder)

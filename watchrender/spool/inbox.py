@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from watchrender.core import naming
-from watchrender.spool.watcher import Look
+from watchrender.spool.watcher import Listing, Look
 
 
 class Role(StrEnum):
@@ -82,6 +83,7 @@ class Inbox:
     controls: dict[Entry, None] = field(default_factory=dict)
     loose: dict[Entry, None] = field(default_factory=dict)  # sidecars whose owner is to be found
     changed: bool = True  # something came or went since this was last set to False
+    edition: int = 0  # another one after each name that came or went
     _called: dict[str, dict[str, Entry | tuple[Entry, ...]]] = field(default_factory=dict)
 
     def get(self, sub: str, name: str) -> Entry | None:
@@ -91,6 +93,7 @@ class Inbox:
         self.subs.setdefault(entry.sub, {})[entry.name] = entry
         if entry.is_dir:
             self.folders.setdefault(entry.sub, set()).add(entry.name)
+        self.edition += 1
         self.changed = True
         if entry.job_id is not None:
             self.own(entry, entry.job_id)
@@ -117,10 +120,12 @@ class Inbox:
         for members in (self.restless, self.gone, self.controls, self.loose):
             members.pop(entry, None)
         self._uncall(entry)
+        self.edition += 1
         self.changed = True
 
     def set_aside(self, entry: Entry) -> None:
         """Its name is another thing's now; it stays the file of its job, one that is not there."""
+        self.edition += 1
         names = self.subs.get(entry.sub, {})
         if names.get(entry.name) is entry:
             del names[entry.name]
@@ -132,6 +137,13 @@ class Inbox:
         entry = self.by_job.get(job_id)
         if entry is not None:
             self.drop(entry)
+
+    def agrees_with(self, listing: Listing) -> bool:
+        """Are these the names of a listing, no fewer and no more?"""
+        return self.subs.keys() <= listing.subs.keys() and all(
+            self.subs.get(sub, {}).keys() == names and self.folders.get(sub, set()) == listing.folders[sub]
+            for sub, names in listing.subs.items()
+        )
 
     def __iter__(self) -> Iterator[Entry]:
         for names in list(self.subs.values()):
@@ -172,7 +184,8 @@ class Inbox:
         return list(found)
 
 
-def aliases(name: str, *, is_dir: bool = False) -> set[str]:
+@lru_cache(maxsize=4096)
+def aliases(name: str, *, is_dir: bool = False) -> frozenset[str]:
     """What a file or folder may be called: its stem, and its name without the mark."""
     stem = naming.fold(naming.stem_of(name, is_dir=is_dir))
-    return {stem, naming.fold(naming.parse_name(name, is_dir=is_dir).name)}
+    return frozenset((stem, naming.fold(naming.parse_name(name, is_dir=is_dir).name)))

@@ -39,6 +39,9 @@ ARRIVING_SECONDS = 0.5
 #: Files of jobs are written for so long before the overviews get their turn, so many at a stretch.
 SLICE_SECONDS = 0.5
 SLICE = 100
+#: What a start asks of the file of a job that the record knows. There is one for each job of the last day, and whole
+#: they would need more memory than the record.
+_HEAD = ("id", "job", "state", "folder", "finished_at")
 
 
 def to_json(value: Any) -> bytes:
@@ -95,7 +98,7 @@ class StatusWriter:
         self._written: dict[str, float] = {}  # key → when it was last written, of jobs that render
         self._placed: dict[str, tuple[int, Mapping[str, Any]]] = {}  # id → position and eta that its file says
         self._gone: set[str] = set()
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         self._queue_due = 0.0
         self._queue_dirty = True
         self._queue_told: Mapping[str, Any] | None = None
@@ -261,13 +264,14 @@ class StatusWriter:
         return self._write_bytes(path, to_json(found))
 
     def _write_bytes(self, path: Path, data: bytes) -> bool:
+        parent = os.path.dirname(path)  # as text: asked for each file of a full inbox
         try:
-            if path.parent not in self._made:
+            if parent not in self._made:
                 disk.mkdirs(path.parent)
-                self._made.add(path.parent)
+                self._made.add(parent)
             disk.write(path, data, durable=False)
         except OSError as error:
-            self._made.discard(path.parent)
+            self._made.discard(parent)
             self.refused = f"{path}: {error.strerror or error}"
             return False
         self.refused = None
@@ -287,8 +291,9 @@ def _has_moved(told: str | None, now: str | None) -> bool:
     return abs(clock.seconds_between(told, now)) >= MOVED_SECONDS
 
 
-def read_statuses(folder: Path) -> dict[str, dict[str, Any]]:
-    """All status files below status/: folded key → document. For a rebuild from the folders."""
+def read_statuses(folder: Path, *, known: Callable[[str], bool] = lambda _id: False) -> dict[str, dict[str, Any]]:
+    """All status files below status/: folded key → document; of jobs that are `known` no more than `_HEAD`. For a
+    rebuild from the folders."""
     found: dict[str, dict[str, Any]] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -296,5 +301,6 @@ def read_statuses(folder: Path) -> dict[str, dict[str, Any]]:
             if name.endswith(STATUS_SUFFIX):
                 said = read_status(Path(place) / name)
                 if said is not None and isinstance(said.get("job"), str):
-                    found[naming.fold(said["job"])] = said
+                    is_known = known(str(said["id"]))
+                    found[naming.fold(said["job"])] = {key: said.get(key) for key in _HEAD} if is_known else said
     return found

@@ -14,6 +14,9 @@ _SHARES = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "webdav", "davfs", "ncpfs", "9p", "afs", "ceph"}
     | {"glusterfs", "lustre", "gpfs", "beegfs", "virtiofs", "vboxsf", "vmhgfs", "prl_fs"}
 )
+#: File systems of which it is certain that a folder's time moves with each name that comes or goes: not FAT, where it
+#: does so on some systems only, and nothing behind which another system may stand.
+_DATE_FOLDERS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "apfs", "hfs"})
 _DRIVE_REMOTE = 4
 
 
@@ -24,6 +27,11 @@ class Volume:
     kind: str
     is_share: bool
     mount: str
+
+    @property
+    def dates_folders(self) -> bool:
+        """Does a folder's own time tell that no name has come or gone in it?"""
+        return self.kind in _DATE_FOLDERS
 
 
 def volume_of(path: Path) -> Volume:

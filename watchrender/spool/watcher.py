@@ -1,7 +1,8 @@
 """What lies in the inbox: watchdog's native observer hints, a scan is the truth.
 
 Every operating system loses events (a queue overflows, a share has none, a folder was mounted anew), so an event only
-says "look now". A scan reads names; only what is new, hinted at or due for a look is asked for its size and time, and
+says "look now". A scan reads names (where a folder's own time tells that none came or went, only that is looked at);
+only what is new, hinted at or due for a look is asked for its size and time, and
 always by a look at the file itself, because a listing may be stale for a file that is being written.
 A share that is gone blocks for a minute or for ever: looks are done in a thread of their own, with a limit (`Aside`).
 """
@@ -36,6 +37,11 @@ from watchrender import disk
 
 #: Folders deeper than this below the inbox are not looked into, and named: nobody sorts clients so many levels deep.
 DEEPEST = 32
+#: A folder's time has stood still for so long when its names are read: whatever comes later moves it, however coarse
+#: the times of its file system are.
+SURE_SECONDS = 2.5
+#: And all the same its names are read again after so long: a clock may be set back.
+TRUSTED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +103,7 @@ def _nofollow(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Listing:
     """The names in the inbox, by sub-folder, and which of them are folders."""
 
@@ -112,33 +118,94 @@ class IsSub(Protocol):
     def __call__(self, sub: str) -> bool: ...
 
 
-def scan(inbox: Path, is_sub: IsSub, alive: Callable[[], None] = lambda: None) -> Listing:
-    """Read the names in the inbox and in its known sub-folders. Raises OSError if the inbox itself cannot be read."""
-    listing = Listing()
-    waiting = [""]
-    while waiting:
-        alive()
-        sub = waiting.pop()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """What one folder held when its names were read."""
+
+    stamp: tuple[int, int, int, int] | None  # how the folder itself looked before that
+    since: float  # when it was first seen to look so
+    at: float
+    names: set[str]
+    folders: set[str]
+
+    @property
+    def is_sure(self) -> bool:
+        return self.at - self.since >= SURE_SECONDS
+
+
+class Scanner:
+    """Reads the names in the inbox and in its known sub-folders.
+
+    With `dated`, where a folder's own time moves with every name that comes or goes in it (`Volume.dates_folders`),
+    a folder that stands still is asked for its time alone: reading fifty thousand names takes a while.
+    """
+
+    def __init__(self, inbox: Path, *, dated: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._inbox = inbox
+        self._dated = dated
+        self._clock = clock
+        self._read: dict[str, _Read] = {}
+        self._last = Listing()
+        self.seconds = 0.0  # how long the names took when they were last read
+
+    def scan(self, is_sub: IsSub, alive: Callable[[], None] = lambda: None) -> Listing:
+        """All the names; the listing of the last time where nothing has changed. Raises OSError if the inbox itself
+        cannot be read."""
+        began = time.perf_counter()
+        listing, known, self._read = Listing(), self._read, {}
+        waiting = [""]
+        while waiting:
+            alive()
+            sub = waiting.pop()
+            try:
+                found = self._folder(sub, known)
+            except OSError as error:
+                if not sub:
+                    raise
+                if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                    continue  # it went while we looked: the next scan tells
+                listing.refused.append(sub)
+                listing.subs[sub], listing.folders[sub] = set(), set()
+                continue
+            self._read[sub] = found
+            listing.subs[sub], listing.folders[sub] = found.names, found.folders
+            for name in found.folders:
+                below = f"{sub}/{name}" if sub else name
+                if below.count("/") < DEEPEST and is_sub(below):
+                    waiting.append(below)
+        return self._same_or(listing, began)
+
+    def _same_or(self, listing: Listing, began: float) -> Listing:
+        """The last listing, if none of its folders was read anew and no other has joined them."""
+        last = self._last.subs
+        is_same = listing.subs.keys() == last.keys() and all(listing.subs[sub] is last[sub] for sub in last)
+        if not is_same or listing.refused or self._last.refused:
+            self.seconds = time.perf_counter() - began
+            self._last = listing
+        return self._last
+
+    def _folder(self, sub: str, known: dict[str, _Read]) -> _Read:
+        path = self._inbox / sub if sub else self._inbox
+        now, before = self._clock(), known.pop(sub, None)
+        stamp = _folder_stamp(path) if self._dated else None
+        stands = before is not None and stamp is not None and before.stamp == stamp
+        if before is not None and stands and before.is_sure and now - before.at < TRUSTED_SECONDS:
+            return before
+        since = before.since if before is not None and stands else now
+        del before  # the names of a full inbox need not be in memory twice
         names: set[str] = set()
         folders: set[str] = set()
-        try:
-            with os.scandir(inbox / sub if sub else inbox) as entries:
-                for entry in entries:
-                    names.add(entry.name)
-                    if disk.is_folder(entry):
-                        folders.add(entry.name)
-        except OSError as error:
-            if not sub:
-                raise
-            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                continue  # it went while we looked: the next scan tells
-            listing.refused.append(sub)
-        listing.subs[sub], listing.folders[sub] = names, folders
-        for name in folders:
-            below = f"{sub}/{name}" if sub else name
-            if below.count("/") < DEEPEST and is_sub(below):
-                waiting.append(below)
-    return listing
+        with os.scandir(path) as entries:
+            for entry in entries:
+                names.add(entry.name)
+                if disk.is_folder(entry):
+                    folders.add(entry.name)
+        return _Read(stamp=stamp, since=since, at=now, names=names, folders=folders)
+
+
+def _folder_stamp(path: Path) -> tuple[int, int, int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Hung(OSError):
