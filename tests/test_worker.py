@@ -41,6 +41,20 @@ def test_a_job_becomes_a_film_in_done_with_all_that_belongs_to_it(line: Line) ->
     assert line.files("active") == []
 
 
+def test_a_job_that_was_taken_out_of_the_inbox_is_not_started_while_nobody_has_seen_it_gone(line: Line) -> None:
+    line.change(watch={"settle": "1500ms"})
+    line.mark("_PAUSE")
+    with serving(line):
+        line.drop("spot.json")
+        line.wait("spot", "queued")
+        (line.root / "inbox" / "spot.json").unlink()
+        (line.root / "inbox" / "_PAUSE").unlink()
+        status = line.wait("spot", "cancelled")
+
+    assert [step["to"] for step in status["history"]] == ["pending", "validating", "queued", "cancelled"]
+    assert status["started_at"] is None
+
+
 def test_the_highest_priority_goes_first_then_the_first_that_came(line: Line) -> None:
     (line.root / "inbox" / "_PAUSE").touch()
     with serving(line):

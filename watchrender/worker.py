@@ -199,6 +199,11 @@ class Worker:
 
     def _render(self, job: Job) -> None:
         """One job through the slot."""
+        if not job.begun and not self._folders.is_there(job):
+            # Somebody takes it out of the inbox, and intake has not seen it twice yet. Told without taking it: a start
+            # is a line of its story, and news for whoever is told of starts.
+            self._rest.until(job.id, self._clock() + REST_SECONDS)
+            return
         if not self._machine_is_fit(job) or self._still_waits(job):
             return
         try:

@@ -304,6 +304,10 @@ class Folders:
         folder = self.absolute(job.folder)
         return folder / ("bundle" if job.begun and job.form is Form.BUNDLE else job.file)
 
+    def is_there(self, job: Job) -> bool:
+        """Does a job lie where its record says? By a direct look."""
+        return os.path.lexists(self.source(job))
+
     def sidecar(self, job: Job) -> Path | None:
         if job.sidecar is None:
             return None
@@ -329,7 +333,7 @@ class Folders:
         Returns its folder in active/. Raises `ClaimLost` where the file is gone, `Busy` where it is held open.
         """
         source = self.source(job)
-        if not os.path.lexists(source):
+        if not self.is_there(job):
             raise ClaimLost(str(source))
         parent = self.active / job.sub if job.sub else self.active
         disk.mkdirs(parent)
