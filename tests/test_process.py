@@ -249,6 +249,44 @@ def test_a_swarm_of_short_lived_children_is_ended(marker: str, tmp_path: Path) -
 
 
 @posix
+@pytest.mark.parametrize("session", ["", "os.setsid()"])
+def test_an_endless_chain_of_processes_is_ended(marker: str, tmp_path: Path, session: str) -> None:
+    chain = f"""
+        import os, time
+        if os.fork():
+            os._exit(0)
+        {session}
+        for link in range(10_000):            # each is dead before a look at all processes is through
+            if link == 50:
+                open("group.new", "w").write(str(os.getpgrp()))
+                os.rename("group.new", "group")
+            time.sleep(0.01)
+            if os.fork():
+                os._exit(0)
+    """
+    with start(chain, marker, tmp_path) as tree:
+        assert tree.wait(20) == 0
+        until(lambda: (tmp_path / "group").exists())
+
+        assert tree.stop(0.2).left == ()
+
+    group = int((tmp_path / "group").read_text())
+    try:
+        until(lambda: not is_there(group), 10)
+    finally:
+        process.system.kill_groups([group])
+
+
+def is_there(group: int) -> bool:
+    """Is anybody in this process group, dead or alive?"""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@posix
 def test_a_stop_can_be_made_immediate_while_it_waits(marker: str, tmp_path: Path) -> None:
     with start(TERM_IGNORING, marker, tmp_path) as tree:
         ready(tmp_path, 1)

@@ -285,6 +285,7 @@ class _Sight:
     groups: set[int]  # their process groups; ours are never among them
     looked_at: set[int]
     is_sure: bool  # nobody went away before it could be asked who it is
+    lived: bool = False  # one of them did when it was looked at; in a chain of processes it is dead a moment later
 
 
 def _look(is_mine: Callable[[Seen], bool], skipped: Collection[int] = frozenset()) -> _Sight:
@@ -318,6 +319,7 @@ def _gather(named: list[Seen], seen: Mapping[int, Seen], sight: _Sight) -> None:
             sight.is_sure = False
             continue
         sight.members.append(member)
+        sight.lived = sight.lived or not found.is_zombie
         named.extend(child for child in children.get(found.pid, ()) if _is_child(child, member))
 
 
@@ -407,7 +409,7 @@ def _end(look: Callable[[], _Sight], hold: Hold, grace: Callable[[], float], mea
     if members and grace() > 0 and hold.ask():
         _wait_for_them(look, members, seen, lambda: time.monotonic() - began < grace(), meanwhile)
     seen |= {member.pid: member for member in members}
-    killed = _kill_all(look, hold, seen, meanwhile, quiet=1.0 if sight.is_sure and not members else 0.0)
+    killed = _kill_all(look, hold, seen, meanwhile, quiet=1.0 if sight.is_sure and not sight.lived else 0.0)
     left = tuple(sorted(member.pid for member in seen.values() if _lives(member)))
     return Stopped(
         ended=len(seen) - len(left),
@@ -455,7 +457,7 @@ def _kill_all(
     while quiet < 2 and time.monotonic() < deadline:
         sight = look()
         members = _living(sight.members)
-        if members or not sight.is_sure:
+        if sight.members or not sight.is_sure:  # the dead name their group, which may have others in it by now
             hold.kill()
             system.kill_groups(sight.groups)
         for member in members:
@@ -463,7 +465,7 @@ def _kill_all(
                 member.kill()
             seen[member.pid] = member
             killed.add(member.pid)
-        quiet = 0.0 if members else quiet + (1.0 if sight.is_sure else 0.1)
+        quiet = 0.0 if sight.lived else quiet + (1.0 if sight.is_sure else 0.1)
         meanwhile()
         if quiet < 2:
             time.sleep(0.005)
