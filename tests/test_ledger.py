@@ -263,6 +263,13 @@ def test_the_eldest_of_the_queue_is_the_one_that_came_first_wherever_it_stands(l
     found = ledger.eldest()
 
     assert found is not None and found.name == "old"
+    newer = queued(ledger, "newest", priority=50)
+    ledger.apply(found.id, Event.CANCEL, "not wanted")
+    found = ledger.eldest()
+    assert found is not None and found.name == "new"
+    for job in (found, newer):
+        ledger.apply(job.id, Event.CANCEL, "not wanted")
+    assert ledger.eldest() is None
 
 
 def test_a_position_is_a_place_in_the_queue(ledger: Ledger) -> None:

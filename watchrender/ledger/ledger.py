@@ -88,6 +88,7 @@ class Ledger:
         self._running: dict[int, Job] = {}  # those that render: their progress is in no record
         self._by_key: dict[str, int] = {}  # folded key → number of the job not over
         self._order: list[tuple[int, int, int]] = []  # the queue: (-priority, arrival, number)
+        self._eldest: int | None = None  # the lowest number in it, where that is known
         self._asleep: dict[int, str] = {}  # queued, and may not start before this moment
         self._arriving: dict[int, int] = {}  # not queued yet: number → arrival
         self._serials: dict[str, int] = {}  # id → number of its record, for jobs that are over
@@ -180,6 +181,7 @@ class Ledger:
         self._running.clear()
         self._by_key.clear()
         self._order.clear()
+        self._eldest = None
         self._asleep.clear()
         self._arriving.clear()
         self._serials.clear()
@@ -293,7 +295,9 @@ class Ledger:
     def eldest(self) -> Job | None:
         """The queued job that came first, wherever it stands."""
         with self._lock:
-            return self._from(min(entry[2] for entry in self._order)) if self._order else None
+            if self._eldest is None:  # asked at each beat, of a queue of any length: looked for where it was lost
+                self._eldest = min((entry[2] for entry in self._order), default=None)
+            return None if self._eldest is None else self._from(self._eldest)
 
     def first(self, may_start: Callable[[Job], bool]) -> Job | None:
         """The first queued job, in order, that may start. One that is held, or whose time has not come, is not asked
@@ -513,6 +517,8 @@ class Ledger:
         else:
             if in_order:
                 insort(self._order, _place(job))
+            if self._eldest is not None:
+                self._eldest = min(self._eldest, job.serial)
             if job.hold or job.cancel_requested:
                 self._asleep[job.serial] = _EVER
             elif job.scheduled_at is not None:
@@ -552,6 +558,8 @@ class Ledger:
         index = bisect_left(self._order, _place(job))
         if index < len(self._order) and self._order[index][2] == job.serial:
             del self._order[index]
+            if self._eldest == job.serial:
+                self._eldest = None
 
 
 def _drop(index: dict[str, int], key: str, serial: int) -> None:

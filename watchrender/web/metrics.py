@@ -130,9 +130,9 @@ class _Now(Collector):
     def _queue(self) -> Iterator[Metric]:
         ledger = self._site.ledger
         yield _gauge("watchrender_queue_depth", "Jobs that are queued.", ledger.counts[State.QUEUED])
-        oldest = min((job.queued_at or job.created_at for job in ledger.queue()), default=None)
+        oldest = (self._document.get("health") or {}).get("oldest_queued_at")
         age = clock.seconds_between(oldest, ledger.stamp()) if oldest else 0.0
-        yield _gauge("watchrender_oldest_queued_seconds", "Age of the job that has been queued longest.", max(0.0, age))
+        yield _gauge("watchrender_oldest_queued_seconds", "Age of the oldest job in the queue.", max(0.0, age))
         speeds = [job.progress.fps for job in ledger.begun() if job.state is State.RENDERING and job.progress]
         fps = sum(speed for speed in speeds if speed is not None)
         yield _gauge("watchrender_frames_per_second", "Frames that are rendered now; 0 when nothing renders.", fps)
