@@ -202,13 +202,13 @@ def test_the_offset_counts_from_the_files_first_byte_even_behind_a_mark() -> Non
 
 @pytest.mark.parametrize("size", [30 * MIB, 5 * MIB + 1])
 def test_a_file_that_is_too_large_is_refused_by_its_size_alone(size: int) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = read(b"{" * size, "spot.json", 5 * MIB)
 
     assert isinstance(found, Failure)
     assert found.code is Code.JOB_TOO_LARGE
     assert "a job may have 5MiB" in found.message
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_the_size_alone_can_be_asked_before_anything_is_read() -> None:
@@ -565,10 +565,10 @@ def test_an_exploding_yaml_costs_nothing() -> None:
     laughs = "a: &a [x, x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(20)
     )
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert failure(laughs, "spot.yaml").code is Code.JOB_INVALID
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
