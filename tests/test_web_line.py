@@ -169,6 +169,33 @@ def test_a_job_that_was_announced_and_not_written_when_we_died_is_written_when_i
     assert (again.status_code, again.json()["id"], done["id"]) == (202, job.id, job.id)
 
 
+def test_a_job_that_was_announced_when_we_died_is_the_one_that_is_sent_again_without_its_key_too(line: Line) -> None:
+    with serving(line):
+        assert line.service is not None
+        job = line.service.intake.announce("", "spot.json")
+    line.change(watch={"settle": "30s"})  # the file is not given up meanwhile
+    with serving(line), _client(line) as client:
+        again = client.post("/api/v1/jobs", json={"name": "spot", "job": line.job()})
+        done = line.wait("spot", "completed")
+
+        assert (again.status_code, again.json()["id"], done["id"]) == (202, job.id, job.id)
+        assert len(client.get("/api/v1/jobs").json()["jobs"]) == 1
+
+
+def test_a_job_sent_while_one_of_its_name_has_lost_its_file_has_a_file_of_its_own(line: Line) -> None:
+    body = {"name": "spot", "job": line.job()}
+    (line.root / "inbox" / "_PAUSE").touch()
+    line.change(watch={"settle": "2s"})
+    with serving(line), _client(line) as client:
+        first = client.post("/api/v1/jobs", json=body).json()
+        line.wait("spot", "queued", 60)
+        (line.root / "inbox" / "spot.json").unlink()
+        second = client.post("/api/v1/jobs", json=body).json()
+
+        assert (second["job"], line.wait("spot~2", "queued", 60)["files"]["job"]) == ("spot~2", "spot~2.json")
+        assert line.wait("spot", "cancelled", 60)["id"] == first["id"]
+
+
 @pytest.mark.parametrize(
     ("name", "file", "priority"), [("spot", "spot~3.json", 50), ("spot@urgent", "spot~3@urgent.json", 90)]
 )

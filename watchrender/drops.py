@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from watchrender import disk
@@ -47,27 +46,51 @@ class Drops:
         if fault := naming.not_for_a_sub(sub, self._ignore) or naming.not_for_a_job(name, self._ignore):
             raise ValueError(fault)
         with self._one_at_a_time:
-            known = dict(self._ledger.facts().get("idempotency", {}))
-            job_id = known.get(key) if key is not None else None
+            job_id = self._keys().get(key) if key is not None else None
             job = self._ledger.get(str(job_id)) if job_id is not None else None
             if job_id is not None and (job is None or self._came(job)):
                 return str(job_id)
             if job is None or job.over:
-                job = self._announce(name, sub)
-                if key is not None:
-                    known.pop(key, None)
-                    known = dict(list(known.items())[1 - KEYS :])
-                    self._ledger.know(idempotency=known | {key: job.id})
+                job = self._announce(name, sub, key)
             self._write(job, document, settings)
         self._dropped()
         return job.id
 
-    def _announce(self, name: str, sub: str) -> Job:
+    def _announce(self, name: str, sub: str, key: str | None) -> Job:
         intake = self._intake()
         intake.expect_sub(sub)
+        disk.mkdirs(self._folders.inbox_folder(sub))
+        file = next(self._files(sub, name, intake))
+        with self._ledger.together():  # a job in the record without its key would be another one for who asks again
+            job = self._never_written(sub, file) or intake.announce(sub, file)
+            if key is not None:
+                known = [(other, job_id) for other, job_id in self._keys().items() if other != key]
+                self._ledger.know(idempotency=dict([*known[1 - KEYS :], (key, job.id)]))
+        return job
+
+    def _keys(self) -> Mapping[str, str]:
+        """Idempotency-Key → id of its job, the newest last."""
+        return self._ledger.facts().get("idempotency", {})  # type: ignore[no-any-return]
+
+    def _files(self, sub: str, name: str, intake: Intake) -> Iterator[str]:
+        """What the file may be called. Where the name itself is free the key is found as for any drop; else the number
+        that is added has to be free as a key too: a key `spot~2~2` would be nobody's idea of the second `spot`."""
+        for number, stem in enumerate(naming.stem_candidates(name)):
+            file = f"{stem}.json"
+            if self._is_free(sub, stem, file) and (number == 0 or intake.is_free_key(sub, file)):
+                yield file
+
+    def _is_free(self, sub: str, stem: str, file: str) -> bool:
+        """Nothing of that name lies there, and no job waits for its file to come back under it."""
         inbox = self._folders.inbox_folder(sub)
-        disk.mkdirs(inbox)
-        return intake.announce(sub, next(f"{stem}.json" for stem in _stems(inbox, sub, name, intake)))
+        if any(os.path.lexists(inbox / f"{stem}{end}") for end in (".json", ".yaml", ".yml")):
+            return False
+        return self._ledger.live_by_file(sub, file) is None or self._never_written(sub, file) is not None
+
+    def _never_written(self, sub: str, file: str) -> Job | None:
+        """The job that was announced under this free name by a service that ended before it could write the file."""
+        job = self._ledger.live_by_file(sub, file)
+        return job if job is not None and job.state is State.PENDING else None
 
     def _came(self, job: Job) -> bool:
         """Was the file of a job that was announced ever written? A full disk, or the end of the service, may have come
@@ -88,15 +111,3 @@ class Drops:
         except OSError as error:
             self._ledger.apply(job.id, Event.CANCEL, f"its file could not be written: {error.strerror}", folder="")
             raise
-
-
-def _stems(inbox: Path, sub: str, name: str, intake: Intake) -> Iterator[str]:
-    """What the file may be called. Where the name itself is free the key is found as for any drop; else the number that
-    is added has to be free as a key too: a key `spot~2~2` would be nobody's idea of the second `spot`."""
-    for number, stem in enumerate(naming.stem_candidates(name)):
-        if _is_free(inbox, stem) and (number == 0 or intake.is_free_key(sub, f"{stem}.json")):
-            yield stem
-
-
-def _is_free(inbox: Path, name: str) -> bool:
-    return not any(os.path.lexists(inbox / f"{name}{end}") for end in (".json", ".yaml", ".yml"))

@@ -323,7 +323,9 @@ class Harmed:
         for record in records.values():
             by_key.setdefault(key_of(record), []).append(record)
         found += [
-            f"nobody knows {key}, in state {jobs[0]['state']}" for key, jobs in by_key.items() if key not in expected
+            f"nobody knows {key}, in state {jobs[0].get('state', 'pending')}"
+            for key, jobs in by_key.items()
+            if key not in expected
         ]
         for key, wish in expected.items():
             jobs = by_key.get(key, [])
