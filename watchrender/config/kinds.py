@@ -24,8 +24,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def quoted(value: object) -> str:
-    """A value as it stands in a message."""
-    return json.dumps(str(value) if isinstance(value, str | Path) else value, ensure_ascii=False, default=str)
+    """A value as it stands in a message: half a pair of surrogates, which no file can hold, as a question mark."""
+    text = json.dumps(str(value) if isinstance(value, str | Path) else value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(value: Any) -> Any:
