@@ -261,7 +261,11 @@ def test_whoever_waits_or_follows_is_interrupted_with_130_and_told_when_the_serv
 
     def begin(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "watchrender", *words]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # Who runs the tests in the background of a shell hands on that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
 
     waits = begin("submit", "--wait", "--json", str(file))
     served.wait("spot", "queued")
