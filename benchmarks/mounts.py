@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.stand import CannotMeasure, wait_until
+from benchmarks.stand import CannotMeasure, end_process, wait_until
 
 
 def cannot_mount() -> str | None:
@@ -56,10 +56,4 @@ class Mount:
     def end(self) -> None:
         """Unmount it, whoever still uses it."""
         subprocess.run(["fusermount3", "-u", "-z", str(self.path)], capture_output=True, check=False)
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end_process(self._process, 10)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +28,18 @@ INSTANT = Path(__file__).with_name("instant.py")
 
 class CannotMeasure(Exception):
     """Something that this measurement needs is not there."""
+
+
+def end_process(process: subprocess.Popen[Any], patience: float) -> None:
+    """Ask it to end, wait so many seconds, and kill it then. One that has ended is left alone."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Stand:
@@ -117,12 +128,7 @@ class Stand:
     def stop(self) -> None:
         if self._service is None:
             return
-        self._service.send_signal(signal.SIGTERM)
-        try:
-            self._service.wait(60)
-        except subprocess.TimeoutExpired:
-            self._service.kill()
-            self._service.wait()
+        end_process(self._service, 60)
         self._service = None
         with contextlib.suppress(FileNotFoundError):
             (self.root / "status" / "service.json").unlink()

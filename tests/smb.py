@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stand import end_process
 from tests.waiting import free_port, until
 
 SHARE, PASSWORD = "renders", "a password for tests"
@@ -96,13 +97,7 @@ force user = {self.user}
         return SmbClient(self.port, self.user)
 
     def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end_process(self._process, 10)
         shutil.rmtree(self._home, ignore_errors=True)
 
 

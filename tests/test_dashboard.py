@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def _goto(page: Any, line: Line) -> None:
     page.goto(f"http://{host}:{port}/")
 
 
+@contextmanager
+def _waiting(line: Line, page: Any, *names: str) -> Iterator[None]:
+    """These jobs wait in a paused queue, and the page shows them."""
+    (line.root / "inbox" / "_PAUSE").touch()
+    for name in names:
+        line.drop(f"{name}.json")
+    with serving(line):
+        line.wait(names[-1], "queued")
+        _goto(page, line)
+        yield
+
+
 def _open(page: Any, line: Line) -> None:
     _goto(page, line)
     page.get_by_role("status").filter(has_text="running").wait_for()
@@ -118,12 +131,7 @@ def test_a_running_render_is_cancelled_and_tried_again_from_the_page(line: Line,
 
 
 def test_a_priority_is_changed_by_keyboard_and_many_are_held_at_once(line: Line, page: Any) -> None:
-    (line.root / "inbox" / "_PAUSE").touch()
-    for name in ("a", "b"):
-        line.drop(f"{name}.json")
-    with serving(line):
-        line.wait("b", "queued")
-        _goto(page, line)
+    with _waiting(line, page, "a", "b"):
         box = page.get_by_role("spinbutton", name="Priority of b")
         box.focus()
         page.keyboard.press("Control+A")
@@ -140,12 +148,7 @@ def test_a_priority_is_changed_by_keyboard_and_many_are_held_at_once(line: Line,
 
 
 def test_a_queue_is_put_in_order_from_the_keyboard(line: Line, page: Any) -> None:
-    (line.root / "inbox" / "_PAUSE").touch()
-    for name in ("a", "b", "c"):
-        line.drop(f"{name}.json")
-    with serving(line):
-        line.wait("c", "queued")
-        _goto(page, line)
+    with _waiting(line, page, "a", "b", "c"):
         page.get_by_role("checkbox", name="Select a", exact=True).focus()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("+")
@@ -172,12 +175,7 @@ def test_the_keyboard_keeps_its_place_when_what_it_was_at_goes_away(line: Line, 
         where = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
         return str(page.evaluate(where)).strip()[:40]
 
-    (line.root / "inbox" / "_PAUSE").touch()
-    for name in ("a", "b", "c"):
-        line.drop(f"{name}.json")
-    with serving(line):
-        line.wait("c", "queued")
-        _goto(page, line)
+    with _waiting(line, page, "a", "b", "c"):
         page.get_by_role("checkbox", name="Select b", exact=True).focus()
         page.keyboard.press("Delete")
         page.get_by_role("dialog", name="Cancel b?").wait_for()
@@ -231,12 +229,7 @@ def test_a_name_from_right_to_left_changes_the_place_of_nothing_beside_it(line: 
 
 
 def test_with_shift_all_jobs_in_between_are_selected(line: Line, page: Any) -> None:
-    (line.root / "inbox" / "_PAUSE").touch()
-    for name in "abcd":
-        line.drop(f"{name}.json")
-    with serving(line):
-        line.wait("d", "queued")
-        _goto(page, line)
+    with _waiting(line, page, *"abcd"):
         page.get_by_role("checkbox", name="Select b", exact=True).click()
         page.get_by_role("checkbox", name="Select d", exact=True).click(modifiers=["Shift"])
         page.get_by_text("3 jobs selected").wait_for()

@@ -62,7 +62,7 @@ class Drops:
         disk.mkdirs(self._folders.inbox_folder(sub))
         file = next(self._files(sub, name, intake))
         with self._ledger.together():  # a job in the record without its key would be another one for who asks again
-            job = self._never_written(sub, file) or intake.announce(sub, file)
+            job = self._ledger.live_by_file(sub, file) or intake.announce(sub, file)
             if key is not None:
                 known = [(other, job_id) for other, job_id in self._keys().items() if other != key]
                 self._ledger.know(idempotency=dict([*known[1 - KEYS :], (key, job.id)]))
@@ -81,16 +81,13 @@ class Drops:
                 yield file
 
     def _is_free(self, sub: str, stem: str, file: str) -> bool:
-        """Nothing of that name lies there, and no job waits for its file to come back under it."""
+        """Nothing of that name lies there, and no job waits for its file to come back under it. One that is pending was
+        announced by a service that ended before it could write the file: that name is still to be had."""
         inbox = self._folders.inbox_folder(sub)
         if any(os.path.lexists(inbox / f"{stem}{end}") for end in (".json", ".yaml", ".yml")):
             return False
-        return self._ledger.live_by_file(sub, file) is None or self._never_written(sub, file) is not None
-
-    def _never_written(self, sub: str, file: str) -> Job | None:
-        """The job that was announced under this free name by a service that ended before it could write the file."""
         job = self._ledger.live_by_file(sub, file)
-        return job if job is not None and job.state is State.PENDING else None
+        return job is None or job.state is State.PENDING
 
     def _came(self, job: Job) -> bool:
         """Was the file of a job that was announced ever written? A full disk, or the end of the service, may have come

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from watchrender.config.kinds import quoted
 from watchrender.config.shape import all_names, kind_at, names_of
 from watchrender.config.text import Fault, Node, Place
 from watchrender.core.settings import nearest
+from watchrender.core.textual import quoted
 
 Path = list[str | int]
 

@@ -5,7 +5,6 @@ A value that is no text (a default, or one that a program hands in) passes as it
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,18 +14,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Discriminator, Tag, WithJsonSchema
 
 from watchrender.config.text import Written
+from watchrender.core.textual import quoted
 from watchrender.core.units import parse_duration, parse_size
 
 _WINDOWS = os.name == "nt"
 _WORDS_OF_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _WINDOWS_NAMES = {"CON", "PRN", "AUX", "NUL"} | {f"{name}{n}" for name in ("COM", "LPT") for n in range(1, 10)}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def quoted(value: object) -> str:
-    """A value as it stands in a message: half a pair of surrogates, which no file can hold, as a question mark."""
-    text = json.dumps(str(value) if isinstance(value, str | Path) else value, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(value: Any) -> Any:

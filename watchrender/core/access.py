@@ -7,13 +7,13 @@ does.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from watchrender.core import hosts, paths
 from watchrender.core.failure import Code, Failure, fail
 from watchrender.core.paths import Kind, Rule, Source
+from watchrender.core.textual import quoted
 
 #: What policy.schemes can name (`config/model.py`).
 SCHEMES = ("file", "http", "https", "data")
@@ -109,8 +109,7 @@ def target_objection(target: str, *, path: str, facts: Facts, policy: Policy) ->
 
 def said(value: object, limit: int = 120) -> str:
     """A value of the job as it may stand in a message: short, on one line, with letters that every file can hold."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\u2028", "?").replace("\u2029", "?")
+    text = quoted(value).replace("\u2028", "?").replace("\u2029", "?")
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,12 @@ def short(text: str, most: int = 60) -> str:
     if not cut.isprintable():  # half surrogates are not printable either
         cut = cut.encode("unicode_escape", "backslashreplace").decode()
     return f"{cut}…" if len(text) > most else cut
+
+
+def quoted(value: object) -> str:
+    """A value as JSON writes it, whole, for a message: half a pair of surrogates, which no file can hold, as a question
+    mark."""
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode("utf-8")
 
 
 def shown(value: Any) -> str:

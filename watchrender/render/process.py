@@ -90,7 +90,6 @@ class Tree:
         self._looks = 0
         self._is_gone = False  # a stop has seen nobody left, and the dead start nobody
         self._cpu_seen = 0.0
-        self._cpu_lost = 0.0
         self._cpu_told = 0.0
         self._reader = _Reader(child)
 
@@ -194,10 +193,10 @@ class Tree:
         quick = self._looks % _FULL_LOOK_EVERY != 0
         self._looks += 1
         now = sum(_cpu_of(member) for member in self._members(quick=quick))
-        # The time of a dead member is in its parent's account when that one waited for it, and lost when not.
-        self._cpu_lost += max(0.0, self._cpu_seen - now)
+        # The time of a dead member is in its parent's account when that one waited for it, and lost when not: only what
+        # has been added since the last look is told.
+        self._cpu_told += max(0.0, now - self._cpu_seen)
         self._cpu_seen = now
-        self._cpu_told = max(self._cpu_told, now + self._cpu_lost)  # a sum of fractions may come out a hair lower
         return self._cpu_told
 
     def stop(self, grace: float | Callable[[], float], meanwhile: Callable[[], None] = lambda: None) -> Stopped:
