@@ -3,10 +3,10 @@ live in the test's own process, so the end of a service is none of theirs."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -143,7 +143,8 @@ class Program(threading.Thread):
         while self.taken is None and not self._leaves.is_set():
             address = self._address()
             if address:
-                with suppress(OSError, ValueError, urllib.error.HTTPError):
+                # An answer that breaks off in the middle is none: whoever killed the service did so while it was sent.
+                with suppress(OSError, ValueError, http.client.HTTPException):
                     self._send(f"http://{address[0]}:{address[1]}/api/v1/jobs")
             time.sleep(0.02)
 
