@@ -290,7 +290,7 @@ def write(path: Path, data: bytes | str | Iterable[bytes], *, durable: bool = Tr
     beside = _beside(path)
     with effect("write", path) as within:
         try:
-            with open(beside, "wb") as file:
+            with open(beside, "wb", buffering=0 if isinstance(data, bytes) else -1) as file:
                 _fill(file, data, durable=durable)
             within()
             os.replace(beside, path)
@@ -328,7 +328,10 @@ def shortened(name: str) -> str:
 def _fill(file: BinaryIO, data: bytes | str | Iterable[bytes], *, durable: bool) -> None:
     if isinstance(data, str):
         data = data.encode("utf-8")
-    file.writelines([data] if isinstance(data, bytes) else data)
+    for piece in [data] if isinstance(data, bytes) else data:
+        rest = memoryview(piece)
+        while rest:  # a file without a buffer may take a part
+            rest = rest[file.write(rest) :]
     file.flush()
     if durable:
         os.fsync(file.fileno())

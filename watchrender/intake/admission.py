@@ -29,6 +29,7 @@ FOOTAGE_SECONDS = 1.0
 FOOTAGE_A_SECOND = 100
 #: A file taken at first sight is read once more: within its time's granularity (FAT: 2 s) a save does not show.
 READ_AGAIN_SECONDS = 3.0
+_CHECKED = (Event.CHECK, "complete")
 
 
 class Admission(Room):
@@ -171,8 +172,11 @@ class Admission(Room):
             current = self._ledger.get(job.id)
             if current is None or current.begun or current.state is not job.state:
                 return  # cancelled, or taken by a repair, since it was read
+            if isinstance(judged, Judged) and judged.failure is None and not judged.waiting_for:
+                self._accept(entry, current, judged, now, stamp)
+                return
             if current.state is State.PENDING:
-                current = self._ledger.apply(job.id, Event.CHECK, "complete", waiting_for=(), stamp=stamp)
+                current = self._ledger.apply(job.id, *_CHECKED, waiting_for=(), stamp=stamp)
             self._decide(entry, current, judged, name, now)
 
         return decide
@@ -182,18 +186,19 @@ class Admission(Room):
             self.reject(entry, self._ledger.note(job.id, sidecar=sidecar), judged)
         elif judged.failure is not None:
             self.reject(entry, self._ledger.note(job.id, **judged.fields), judged.failure)
-        elif judged.waiting_for:
-            self._wait_for_footage(entry, job, judged, now)
         else:
-            self._accept(entry, job, judged, now)
+            self._wait_for_footage(entry, job, judged, now)
 
-    def _accept(self, entry: Entry, job: Job, judged: Judged, now: float) -> None:
+    def _accept(self, entry: Entry, job: Job, judged: Judged, now: float, stamp: tuple[int, int, int] | None) -> None:
         self.waits.pop(job.id, None)
+        is_first = job.state is State.PENDING
         queued = self._ledger.apply(
             job.id,
             Event.ACCEPT,
             judged.why,
+            after=_CHECKED if is_first else None,
             queued_at=job.queued_at or self._ledger.stamp(),
+            stamp=stamp if is_first else job.stamp,
             waiting_for=(),
             waiting_since=None,
             **judged.fields,

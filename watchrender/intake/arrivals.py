@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from loguru import logger
 from watchrender import disk
 from watchrender.core import letters, naming
 from watchrender.core.job import Form, Job
-from watchrender.core.naming import Kind
+from watchrender.core.naming import Kind, Order
 from watchrender.intake.projects import Projects
 from watchrender.intake.room import Desk, Room
 from watchrender.spool.folders import before_name, holds_nothing, is_subfolder
@@ -24,13 +25,17 @@ from watchrender.spool.watcher import Look
 TOGETHER = 200
 #: A sub-folder that was announced and has not been seen for so long was never made.
 EXPECTED_SECONDS = 60.0
+#: Names of our folders are believed so many times as long as it took to ask for them.
+_NAMES_SHARE = 50
 
 
 class _Names:
-    """The names in a folder at a time of it. There may be very many, and most are written as they are compared."""
+    """The names in a folder at a time of it. There may be very many, and most are written as they are compared.
+    `due`: when, by the monotonic clock, it is asked whether they are others now."""
 
     def __init__(self, at: int, names: Iterable[str]) -> None:
         self.at = at
+        self.due = 0.0
         self.folded: set[str] = set()
         self.otherwise: dict[str, list[str]] = {}  # how else a name is written
         for name in names:
@@ -74,16 +79,43 @@ class Arrivals(Room):
         return self.record(entry, Form.FILE)
 
     def arrive(self, fresh: list[Entry], now: float) -> None:
-        """Give each new name its role; jobs are recorded in natural order, so `sh2` comes before `sh10`."""
-        for number in range(0, len(fresh), TOGETHER):
-            looked = [(entry, *self._meet(entry)) for entry in fresh[number : number + TOGETHER]]
-            with self._ledger.together():
-                for entry, kind, found in looked:
-                    self._classify(entry, kind, found, now)
+        """Number new names in natural order, `sh2` before `sh10`, and give each that may say something of others
+        (settings, marks, orders, folders) its role. Jobs join the crowd: they are met a portion at a time, or all at
+        once where something in the inbox may be about one of them."""
+        others: list[tuple[Entry, Kind]] = []
+        jobs: list[tuple[Entry, Kind]] = []
+        for entry in fresh:
+            kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
+            self._arrival = entry.arrival = max(self._arrival, self._ledger.arrival) + 1
+            if kind is not Kind.IGNORED and not self.first and entry.place not in self.told_of:
+                self.unheard.setdefault(entry.place, now)
+            (jobs if kind in (Kind.JOB, Kind.ZIP) else others).append((entry, kind))
+        for number in range(0, len(others), TOGETHER):
+            self._meet(others[number : number + TOGETHER], now)
+        self._inbox.crowd.join(jobs)
+        while self._inbox.crowd and self._is_about_jobs():
+            self.meet_some(now)
 
-    def _meet(self, entry: Entry) -> tuple[Kind, Look | None]:
-        kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
-        return kind, None if kind is Kind.IGNORED else self._watch.look(entry)
+    def _is_about_jobs(self) -> bool:
+        """May what lies there be meant for a job that has not been met?"""
+        controls = (naming.control(entry.name, is_dir=entry.is_dir) for entry in self._inbox.controls)
+        return (
+            self.first  # of what the record knows nothing is fresh
+            or bool(self._inbox.gone)  # it may have another name now
+            or any(control is not None and control.order is not Order.PAUSE for control in controls)
+        )
+
+    def meet_some(self, now: float) -> list[Entry]:
+        """Record the next jobs of the crowd."""
+        portion = self._inbox.crowd.take(TOGETHER)
+        self._meet(portion, now)
+        return [entry for entry, _ in portion]
+
+    def _meet(self, portion: list[tuple[Entry, Kind]], now: float) -> None:
+        looked = [(entry, kind, None if kind is Kind.IGNORED else self._watch.look(entry)) for entry, kind in portion]
+        with self._ledger.together():
+            for entry, kind, found in looked:
+                self._classify(entry, kind, found, now)
 
     def _classify(self, entry: Entry, kind: Kind, found: Look | None, now: float) -> None:
         if kind is Kind.IGNORED:
@@ -92,15 +124,10 @@ class Arrivals(Room):
             if self.first:
                 self._beside.left_behind(entry)
             return
-        if found is None:
-            return  # gone already
+        if found is None or found.is_dir != entry.is_dir:
+            return  # gone already, or another thing, which the next listing tells
         self._inbox.add(entry)
-        self._arrival += 1
-        entry.arrival = max(self._arrival, self._ledger.arrival + 1)
-        self._arrival = entry.arrival
         entry.saw(found, now)
-        if not self.first and entry.place not in self.told_of:
-            self.unheard.setdefault(entry.place, now)
         if not found.regular:
             self._watch.ignore(entry, letters.NOT_PLAIN)
         elif kind is Kind.CONTROL and self._is_control(entry):
@@ -295,11 +322,11 @@ class Arrivals(Room):
     def _is_free(self, sub: str, name: str) -> bool:
         key = f"{sub}/{name}" if sub else name
         folded = naming.fold(name)
-        if self._ledger.live_by_key(key) is not None or folded in self._names_in(self._folders.done, sub).folded:
+        if self._ledger.live_by_key(key) is not None or self._folders.is_told_of(sub, name):
             return False
-        if self._is_a_sub(key) or self._folders.taken(sub, name):
+        if any(folded in self._names_in(top, sub).folded for top in (self._folders.done, self._folders.active)):
             return False
-        return not any(
+        return not self._is_a_sub(key) and not any(
             self._has_subfolder_alike(top, sub, name) for top in (self._folders.failed, self._folders.cancelled)
         )
 
@@ -311,15 +338,20 @@ class Arrivals(Room):
         return any(is_subfolder(top / sub / found) for found in (folded, *names.otherwise.get(folded, ())))
 
     def _names_in(self, top: Path, sub: str) -> _Names:
-        """What is in done/<sub> and the like. Read again when the folder's time moved."""
-        folder = top / sub if sub else top
+        """What is in done/<sub> and the like. Read again when the folder's time moved; that is asked so seldom that
+        reading takes a small part of the time, however many thousand films lie there."""
+        folder, began = (top / sub if sub else top), time.monotonic()
+        known = self._names.get(folder)
+        if known is not None and began < known.due:
+            return known
         try:
             at = os.stat(folder).st_mtime_ns
-            known = self._names.get(folder)
             if known is None or known.at != at:
                 known = self._names[folder] = _Names(at, os.listdir(folder))
         except OSError:
-            return _Names(0, ())
+            known = self._names[folder] = _Names(0, ())
+        ended = time.monotonic()
+        known.due = ended + _NAMES_SHARE * (ended - began)
         return known
 
     def _is_a_sub(self, key: str) -> bool:

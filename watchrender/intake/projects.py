@@ -24,7 +24,7 @@ class Projects(Room):
         """A lone project: nobody can render it, so its owner gets the lines to write."""
         if not self._watch.is_settled(entry, now):
             return None
-        if any(
+        if self._inbox.crowd or any(
             other.role is Role.NEW and other.sub == entry.sub and other.seen_at >= entry.seen_at
             for other in self._inbox.restless
         ):

@@ -29,10 +29,11 @@ class Settling(Room):
         self._projects = projects
         self.clashes: dict[Entry, float] = {}  # folders that cannot be sub-folders, and when that was last seen
 
-    def steps(self, entry: Entry, now: float) -> list[Step]:
-        """Look, read and judge; what follows for the record, to be done together with others."""
+    def steps(self, entry: Entry, now: float, *, met: bool = False) -> list[Step]:
+        """Look, read and judge; what follows for the record, to be done together with others. `met`: it has just been
+        looked at, when it came."""
         try:
-            step = self.consider(entry, now)
+            step = self.consider(entry, now, met=met)
         except OSError as error:
             if self._folders.health() is not None:
                 raise
@@ -42,8 +43,10 @@ class Settling(Room):
             step = self._admission.own_fault(entry, fault)
         return [] if step is None else [step]
 
-    def consider(self, entry: Entry, now: float) -> Step | None:
-        if not self.look_at(entry, now):
+    def consider(self, entry: Entry, now: float, *, met: bool = False) -> Step | None:
+        # Reading a job's file is a look, too.
+        is_seen = met and entry.role is Role.JOB and entry.stamp is not None and entry.stamp[0] > 0
+        if not is_seen and not self.look_at(entry, now):
             if entry in self._inbox.restless:
                 self._watch.again(entry, now + min(self._pace.scan, 0.5))
             return None

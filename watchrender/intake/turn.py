@@ -302,7 +302,7 @@ class Intake:
                 known = self._inbox.subs.get(sub, {})
             if known.keys() == names:
                 continue
-            new = names - known.keys()
+            new = names - known.keys() - self._inbox.crowd.names(sub)
             fresh += [Entry(sub=sub, name=name, is_dir=name in folders, seen_at=now, created_at=stamp) for name in new]
             folded = {naming.fold(name) for name in new} if len(new) < 50 else set()
             for name in known.keys() - names:
@@ -369,18 +369,34 @@ class Intake:
                 self._settling.look_at(quiet, now)
 
     def _settle(self, now: float) -> None:
-        """Read what is complete, in the order of arrival; what is not yet is looked at again when it may be."""
+        """Read what is complete, in the order of arrival: first what has not been read, then the crowd, and what has
+        been read before after all others, some of it in each turn. What is not complete yet is looked at again when it
+        may be."""
+        ends = self._clock() + TURN_SECONDS
         due = sorted((entry for entry in self._inbox.restless if entry.due <= now), key=lambda entry: entry.arrival)
-        began = self._clock()
-        for entries in _portions(due):
-            steps = [step for entry in entries for step in self._settling.steps(entry, now)]
+        unread = [entry for entry in due if entry.read_at is None]
+        read_before = [entry for entry in due if entry.read_at is not None]
+        self._read_and_judge(unread, now, ends)
+        while self._inbox.crowd:
+            met = self._arrivals.meet_some(now)
+            self._read_and_judge([entry for entry in met if entry in self._inbox.restless], now, ends, met=True)
+            if self._clock() > ends:
+                break
+        self._read_and_judge(read_before, now, ends)
+        if self._inbox.crowd:
+            self._watch.soon(now)
+        for entry in self._inbox.restless:
+            self._watch.soon(entry.due)
+
+    def _read_and_judge(self, entries: list[Entry], now: float, ends: float, *, met: bool = False) -> None:
+        """A portion at least, and more until then. `met`: they have just been looked at."""
+        for portion in _portions(entries):
+            steps = [step for entry in portion for step in self._settling.steps(entry, now, met=met)]
             with self._ledger.together():
                 for step in steps:
                     step()
-            if self._clock() - began > TURN_SECONDS:
+            if self._clock() > ends:
                 break
-        for entry in self._inbox.restless:
-            self._watch.soon(entry.due)
 
     def _withdraw(self, now: float) -> None:
         """Gone by a direct look in two scans at least `settle` apart, the inbox healthy: its owner took it back."""

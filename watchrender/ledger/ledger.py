@@ -400,13 +400,24 @@ class Ledger:
             self._tell(Change(job=job, before=None, record=record))
             return job
 
-    def apply(self, job_id: str, event: Event, why: str, *, at: str | None = None, **changes: Any) -> Job:
+    def apply(
+        self,
+        job_id: str,
+        event: Event,
+        why: str,
+        *,
+        at: str | None = None,
+        after: tuple[Event, str] | None = None,
+        **changes: Any,
+    ) -> Job:
         """Change a job's state by the table: one saved transaction. Raises `states.Refused`, and KeyError for a job
-        that is over or unknown. `at`: when it came about, where that has been written down before."""
+        that is over or unknown. `at`: when it came about, where that has been written down before. `after`: an event,
+        and why, that came right before; recorded together, and told as one."""
         with self._lock:
             before = self._known(job_id)
             moment = self.stamp() if at is None else max(at, before.updated_at)
-            job = before.advance(event, at=moment, why=why, **changes)
+            found = before if after is None else before.advance(after[0], at=moment, why=after[1])
+            job = found.advance(event, at=moment, why=why, **changes)
             self._swap(before, job)
             return job
 

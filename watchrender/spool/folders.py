@@ -318,12 +318,17 @@ class Folders:
 
     def taken(self, sub: str, name: str) -> bool:
         """Is this key's place in our folders taken: a folder in done/, or a sub-folder of that name anywhere?"""
-        place = f"{os.sep}{sub}{os.sep}{name}" if sub else f"{os.sep}{name}"  # text: asked for each that comes
-        if os.path.lexists(f"{self.done}{place}") or os.path.lexists(f"{self.active}{place}"):
-            return True
-        if os.path.isdir(f"{self.status}{place}"):
-            return True
-        return any(is_subfolder(f"{folder}{place}") for folder in (self.failed, self.cancelled))
+        place = _place(sub, name)
+        return (
+            self.is_told_of(sub, name)
+            or os.path.lexists(f"{self.active}{place}")
+            or any(is_subfolder(f"{folder}{place}") for folder in (self.failed, self.cancelled))
+        )
+
+    def is_told_of(self, sub: str, name: str) -> bool:
+        """Is there something of this name in done/, or a sub-folder of it in status/?"""
+        place = _place(sub, name)
+        return os.path.lexists(f"{self.done}{place}") or os.path.isdir(f"{self.status}{place}")
 
     # -- claim ----------------------------------------------------------------------------------------------
 
@@ -698,6 +703,11 @@ def _is_ours_beside(name: str, in_inbox: bool) -> bool:
 def identity(path: Path) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
+
+def _place(sub: str, name: str) -> str:
+    """A key as it stands behind one of our folders. Text: asked for each that comes."""
+    return f"{os.sep}{sub}{os.sep}{name}" if sub else f"{os.sep}{name}"
 
 
 def is_subfolder(path: Path | str) -> bool:

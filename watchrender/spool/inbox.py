@@ -6,7 +6,7 @@ is quiet must cost nothing: whatever has something due is in one of the small se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -71,6 +71,34 @@ class Entry:
         return found is not None and found.regular and found.is_dir == self.is_dir
 
 
+class Crowd:
+    """Jobs' names that came together with very many others, and whose turn has not come: nothing is known of them but
+    that they are there. What comes later is in front: one file more must not wait for all of them."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Entry, naming.Kind]] = []
+        self._names: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def join(self, came: list[tuple[Entry, naming.Kind]]) -> None:
+        self._waiting = came + self._waiting
+        for entry, _ in came:
+            self._names.setdefault(entry.sub, set()).add(entry.name)
+
+    def take(self, count: int) -> list[tuple[Entry, naming.Kind]]:
+        """The next so many."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        for entry, _ in taken:
+            self._names[entry.sub].discard(entry.name)
+        return taken
+
+    def names(self, sub: str) -> Set[str]:
+        """Their names in one sub-folder."""
+        return self._names.get(sub, frozenset())
+
+
 @dataclass(kw_only=True)
 class Inbox:
     """All entries, by sub-folder and name, by job, and by the names that settings and orders call them."""
@@ -81,6 +109,7 @@ class Inbox:
     restless: dict[Entry, None] = field(default_factory=dict)  # something is due
     gone: dict[Entry, None] = field(default_factory=dict)  # jobs whose file was not found at the last look
     controls: dict[Entry, None] = field(default_factory=dict)
+    crowd: Crowd = field(default_factory=Crowd)
     loose: dict[Entry, None] = field(default_factory=dict)  # sidecars whose owner is to be found
     changed: bool = True  # something came or went since this was last set to False
     edition: int = 0  # another one after each name that came or went

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ RETRY_SECONDS = 2.0
 MOVED_SECONDS = 2.0
 #: A job that is over and whose files are about to move is told of when they lie in their place, or after so long.
 ARRIVING_SECONDS = 0.5
+#: A job that has just come is looked at next, and told of then, or after so long: else each would get two files.
+NEW_SECONDS = 0.3
 #: Files of jobs are written for so long before the overviews get their turn, so many at a stretch.
 SLICE_SECONDS = 0.5
 SLICE = 100
@@ -95,6 +97,7 @@ class StatusWriter:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._due: dict[str, tuple[Job | str, float]] = {}  # key → newest state, or its id; when it may be written
+        self._new: dict[str, tuple[Job | str, float]] = {}  # the same of those that have just come
         self._written: dict[str, float] = {}  # key → when it was last written, of jobs that render
         self._placed: dict[str, tuple[int, Mapping[str, Any]]] = {}  # id → position and eta that its file says
         self._gone: set[str] = set()
@@ -121,21 +124,27 @@ class StatusWriter:
         """A job has changed. Never blocks."""
         # Who reads "cancelled" looks into cancelled/ next: the files are on their way there.
         arrives = self._clock() + ARRIVING_SECONDS if self._is_moving(job) else None
+        one = job if self._newest is None else job.id
         with self._lock:
+            self._gone.discard(job.key)
+            self._queue_dirty = True
+            if job.state is State.PENDING and not job.waiting_for and job.key not in self._due:
+                _, due = self._new.get(job.key) or (one, self._clock() + NEW_SECONDS)
+                self._new[job.key] = (one, due)
+                return
+            self._new.pop(job.key, None)
             last = self._written.get(job.key)
             due = last + PROGRESS_SECONDS if progress and last is not None else 0.0
             known = self._due.get(job.key)
             due = arrives if arrives is not None else min(due, known[1]) if known else due
-            self._due[job.key] = (job if self._newest is None else job.id, due)
-            self._gone.discard(job.key)
-            self._queue_dirty = True
+            self._due[job.key] = (one, due)
         if not progress:
             self._wake.set()
 
     def gone(self, key: str) -> None:
         """Its day is over: remove the status file."""
         with self._lock:
-            if key not in self._due:
+            if key not in self._due and key not in self._new:
                 self._gone.add(key)
 
     def beat_now(self) -> None:
@@ -174,6 +183,7 @@ class StatusWriter:
 
     def _turn(self, *, everything: bool = False) -> None:
         now = self._clock()
+        self._look_at_new(now, everything)
         left = len(self._due)  # not those that a disk refuses now: they are for another turn
         while left > 0 and (ready := self._ready(now, everything)):
             left -= len(ready)
@@ -204,6 +214,12 @@ class StatusWriter:
         if now < self._queue_due:
             return False
         return self._queue_dirty or (now >= self._queue_due + MOVING_SECONDS and bool(self._positions()))
+
+    def _look_at_new(self, now: float, everything: bool) -> None:
+        """Those that came a while ago are due now, though nothing is known of them yet."""
+        with self._lock:
+            waited = [key for key, _ in takewhile(lambda item: everything or now >= item[1][1], self._new.items())]
+            self._due.update({key: (self._new.pop(key)[0], 0.0) for key in waited})
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
         """The next whose files may be written, a handful; none when there are no more."""

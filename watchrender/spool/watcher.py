@@ -42,6 +42,8 @@ DEEPEST = 32
 SURE_SECONDS = 2.5
 #: And all the same its names are read again after so long: a clock may be set back.
 TRUSTED_SECONDS = 30.0
+#: Never through a link, never waiting on a pipe. A file object of Python's asks the system twice as much.
+_READING = os.O_RDONLY | sum({getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,27 +82,27 @@ def read(path: Path | str, limit: int) -> tuple[bytes, Look] | None:
 
     None: it is gone, or it changed while it was read. Other refusals are raised."""
     try:
-        with open(path, "rb", opener=_nofollow) as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                return None
-            data = file.read(limit)
-            after = os.fstat(file.fileno())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        descriptor = os.open(path, _READING)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             return None  # a link, or a pipe or socket, has taken its place
         raise
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        # A byte more than there is: where it has grown meanwhile, the second look tells.
+        data = os.read(descriptor, min(limit, before.st_size + 1))
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return None
     if len(data) != min(limit, after.st_size):
         return None
     return data, Look(size=after.st_size, mtime_ns=after.st_mtime_ns, inode=after.st_ino, is_dir=False, regular=True)
-
-
-def _nofollow(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclass(kw_only=True, eq=False)
