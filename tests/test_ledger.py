@@ -363,6 +363,22 @@ def test_of_many_jobs_few_are_kept_as_values_but_all_are_there(ledger: Ledger, m
     assert len(ledger._values) == 20
 
 
+def test_whether_a_job_lives_and_when_one_ended_is_told_without_making_a_value(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = queued(ledger, "Spot")
+    for number, end in enumerate(("2030-01-01T00:00:00.000Z", "2030-01-02T00:00:00.000Z")):
+        over = queued(ledger, f"over{number}", sub="client", history=({"at": "", "why": '"finished_at":"x"'},))
+        ledger.apply(over.id, Event.CANCEL, "asked", at=end, finished_at=end if number else None)
+    ledger._values.clear()
+    monkeypatch.setattr(room, "job_of", lambda _record: pytest.fail("a value was made"))
+
+    assert ledger.has_live("spot") and ledger.has_live(live.key) and not ledger.has_live("client/over1")
+    assert ledger.ended_at("client/over0") == "2030-01-01T00:00:00.000Z"
+    assert ledger.ended_at("CLIENT/over1") == "2030-01-02T00:00:00.000Z"
+    assert ledger.ended_at("spot") is None
+
+
 def test_the_first_that_may_start_is_found_behind_any_number_that_may_not(ledger: Ledger) -> None:
     later = "9000-01-01T00:00:00.000Z"
     for number in range(5):

@@ -91,6 +91,47 @@ def test_a_change_of_state_is_written_at_once_in_its_sub_folder(desk: Desk) -> N
     assert desk.writer.path("clientA/show/spot") == desk.folder / "clientA" / "show" / "spot.status.json"
 
 
+def test_a_job_that_has_just_come_gets_one_file_where_it_is_queued_soon(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str]] = []
+    document = statusfile.status.document
+    monkeypatch.setattr(
+        statusfile.status,
+        "document",
+        lambda job, **more: written.append((job.name, str(job.state))) or document(job, **more),
+    )
+    desk.writer.start()
+    desk.writer.changed(job("soon"), progress=False)
+    desk.writer.changed(job("settles"), progress=False)
+    desk.writer.changed(job("waits", waiting_for=("the file is empty",)), progress=False)
+    desk.writer.changed(job("soon", state=State.QUEUED), progress=False)
+    until(lambda: desk.read("settles"), 2.0)
+
+    assert sorted(written) == [("settles", "pending"), ("soon", "queued"), ("waits", "pending")]
+    assert written[-1][0] == "settles"  # the others at once
+
+
+def test_what_is_new_and_not_told_of_yet_is_written_when_the_service_stops(desk: Desk) -> None:
+    desk.writer.start()
+    desk.writer.changed(job(), progress=False)
+    desk.writer.stop()
+
+    assert desk.read("spot")["state"] == "pending"
+
+
+def test_the_last_of_many_changes_does_not_wait_for_the_files_of_all_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statusfile, "SLICE", 4)
+    for number in range(10):
+        desk.writer.changed(job(f"j{number}", state=State.QUEUED), progress=False)
+
+    ready = [[job.name for job in desk.writer._ready(time.monotonic(), False)] for _ in range(4)]
+
+    assert ready == [["j0", "j1", "j9", "j8"], ["j2", "j3", "j7", "j6"], ["j4", "j5"], []]
+
+
 def test_progress_is_written_at_most_once_a_second_and_a_change_of_state_at_once(desk: Desk) -> None:
     desk.writer.start()
     running = job(state=State.RENDERING)

@@ -120,7 +120,7 @@ def test_lines_that_nobody_goes_on_with_are_forgotten(ledger: Ledger, monkeypatc
     for _ in range(listing.MOST_LINES * 2):
         pages.page(Wanted(), limit=1, cursor=None)
 
-    assert sum(len(line.numbers) for line in pages._lines.values()) <= 100
+    assert sum(len(line.stands) for line in pages._lines.values()) <= 100
 
 
 def test_a_page_costs_the_same_however_deep_it_lies(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,7 @@ class Retention:
     def _hide(self, key: str, job_id: str) -> None:
         """Remove a status file, unless it tells of another job of that name by now."""
         newest = self._ledger.newest_over(key)
-        if self._ledger.live_by_key(key) is None and (newest is None or newest.id == job_id):
+        if not self._ledger.has_live(key) and (newest is None or newest.id == job_id):
             self._gone(key)
 
     def _log(self, job_id: str) -> Path:
@@ -219,16 +219,14 @@ class Retention:
             for name in names:
                 if name.endswith(STATUS_SUFFIX) and not self._stopping.is_set():
                     stem = name.removesuffix(STATUS_SUFFIX)
-                    self._old_status(stem if sub == "." else f"{sub}/{stem}", Path(place) / name, shown)
+                    self._old_status(stem if sub == "." else f"{sub}/{stem}", f"{place}{os.sep}{name}", shown)
 
-    def _old_status(self, key: str, path: Path, shown: str) -> None:
-        if self._ledger.live_by_key(key) is not None:
+    def _old_status(self, key: str, path: str, shown: str) -> None:
+        if self._ledger.has_live(key):
             return
-        known = self._ledger.newest_over(key)
-        if known is not None:
-            ended = known.finished_at or known.updated_at
-        else:
-            status = read_status(path)
+        ended = self._ledger.ended_at(key)
+        if ended is None:
+            status = read_status(Path(path))
             if status is None or status["state"] not in {str(state) for state in State if is_over(state)}:
                 return
             ended = str(status.get("finished_at") or status.get("updated_at") or "")

@@ -634,7 +634,7 @@ class Service:
         self.parts.retention.turn()
         shown = self._shown_since()
         for key, ended in self._orphans:
-            if ended <= shown and self.ledger.newest_over(key) is None and self.ledger.live_by_key(key) is None:
+            if ended <= shown and self.ledger.newest_over(key) is None and not self.ledger.has_live(key):
                 self.parts.status_writer.gone(key)
         self._orphans = [(key, ended) for key, ended in self._orphans if ended > shown]
 

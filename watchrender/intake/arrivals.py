@@ -322,7 +322,7 @@ class Arrivals(Room):
     def _is_free(self, sub: str, name: str) -> bool:
         key = f"{sub}/{name}" if sub else name
         folded = naming.fold(name)
-        if self._ledger.live_by_key(key) is not None or self._folders.is_told_of(sub, name):
+        if self._ledger.has_live(key) or self._folders.is_told_of(sub, name):
             return False
         if any(folded in self._names_in(top, sub).folded for top in (self._folders.done, self._folders.active)):
             return False

@@ -251,6 +251,11 @@ class Ledger:
             serial = self._by_key.get(naming.fold(key))
             return None if serial is None else self._from(serial)
 
+    def has_live(self, key: str) -> bool:
+        """Is a job of this key not over? Makes no value of it."""
+        with self._lock:
+            return naming.fold(key) in self._by_key
+
     def live_by_file(self, sub: str, name: str) -> Job | None:
         """The job never begun whose file in the inbox has this name."""
         with self._lock:
@@ -274,6 +279,16 @@ class Ledger:
         with self._lock:
             serial = self._newest_over.get(naming.fold(key))
             return None if serial is None else self._from(serial)
+
+    def ended_at(self, key: str) -> str | None:
+        """When the newest job of this key that is over ended, or was noted upon last; None where there is none. Makes
+        no value of it."""
+        with self._lock:
+            serial = self._newest_over.get(naming.fold(key))
+            record = None if serial is None else self.db.documents(JOBS).packed(serial)
+        if record is None:
+            return None
+        return (_stamp(record, b'"finished_at":"', b"") or _stamp(record, b'"updated_at":"', b"")).decode()
 
     def is_newest_over(self, job: Job) -> bool:
         """Is no later job of the same key over? Makes no value of any."""

@@ -58,7 +58,7 @@ class LostRecord:
 
     def _bring_back_one(self, status: dict[str, Any]) -> None:
         job = job_from_status(status)
-        if job is None or self._ledger.live_by_key(job["key"]) is not None:
+        if job is None or self._ledger.has_live(job["key"]):
             return
         fields = job["fields"]
         sub, name, job_id = fields["sub"], fields["name"], fields["id"]
@@ -125,7 +125,7 @@ class LostRecord:
             "queued_at": self._ledger.stamp(),
             "max_attempts": self._max_attempts,
         }
-        if self._ledger.live_by_key(inside.as_posix()) is None:
+        if not self._ledger.has_live(inside.as_posix()):
             self._add(fields, "active/")
 
     def _claim_in_flight(self, sub: str, file: str | None, is_bundle: bool) -> bool:
@@ -143,7 +143,7 @@ class LostRecord:
         begun = not closing.folder.name.startswith(".")
         place = closing.folder if begun else self._folders.inbox_folder(job["fields"]["sub"])
         fields = job["fields"] | {"begun": begun, "state": State.QUEUED, "folder": self._folders.relative(place)}
-        if self._ledger.live_by_key(job["key"]) is None:
+        if not self._ledger.has_live(job["key"]):
             self._add(fields | {"outputs": ()}, "its folder")
 
     def _add(self, fields: dict[str, Any], source: str) -> Job:

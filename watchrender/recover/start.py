@@ -118,7 +118,7 @@ class Recovery:
 
     def _is_newest(self, job: Job) -> bool:
         """Is there no later job of that name, whose file in status/ it would be?"""
-        return self._ledger.live_by_key(job.key) is None and self._ledger.is_newest_over(job)
+        return not self._ledger.has_live(job.key) and self._ledger.is_newest_over(job)
 
     def _mend(self, job: Job) -> None:
         place, folder = self._places.where(job)

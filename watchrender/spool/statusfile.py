@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -222,10 +222,13 @@ class StatusWriter:
             self._due.update({key: (self._new.pop(key)[0], 0.0) for key in waited})
 
     def _ready(self, now: float, everything: bool) -> list[Job]:
-        """The next whose files may be written, a handful; none when there are no more."""
+        """The next whose files may be written, a handful; none when there are no more. Half of them are those that
+        changed last: in a full inbox, who dropped one job more must not wait for the files of all others."""
         while True:
             with self._lock:
-                keys = list(islice((key for key, (_, due) in self._due.items() if everything or now >= due), SLICE))
+                ends = (self._due.items(), reversed(self._due.items()))
+                due = ((key for key, (_, at) in items if everything or now >= at) for items in ends)
+                keys = list(dict.fromkeys(chain.from_iterable(islice(half, SLICE // 2) for half in due)))
                 found = [self._due.pop(key)[0] for key in keys]
                 # now, not when it is done: what is heard meanwhile comes a second later
                 self._written.update(dict.fromkeys(keys, now))

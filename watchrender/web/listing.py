@@ -13,9 +13,9 @@ import secrets
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from watchrender.core import naming
 from watchrender.core.job import Job
@@ -93,9 +93,13 @@ class Listed:
 class _Line:
     """The jobs that were not over when a first page was asked for, in order."""
 
-    numbers: tuple[int, ...]
-    known: frozenset[int]
+    stands: list[Place]  # their numbers come last in each; made of the ledger's own, which costs nothing for each job
     newest: int  # the number of the newest job at that moment: later ones belong to no page of this line
+
+    @cached_property
+    def known(self) -> frozenset[int]:
+        """Their numbers."""
+        return frozenset(stand[-1] for stand in self.stands)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +157,13 @@ class Pages:
 
     def _keep(self, name: str, line: _Line) -> str:
         """The name of a line that is gone on with; none for one without jobs."""
-        if name or not line.numbers:
+        if name or not line.stands:
             return name
         name = secrets.token_hex(6)
         with self._lock:
             self._lines[name] = line
             while len(self._lines) > MOST_LINES or (
-                len(self._lines) > 1 and sum(len(kept.numbers) for kept in self._lines.values()) > MOST_IN_LINES
+                len(self._lines) > 1 and sum(len(kept.stands) for kept in self._lines.values()) > MOST_IN_LINES
             ):
                 self._lines.popitem(last=False)
         return name
@@ -183,26 +187,23 @@ def place(job: Job) -> Place:
 def _line_up(ledger: Ledger, wanted: Wanted, after: Place) -> _Line:
     newest = ledger.serial  # before the look: what comes in between is in the line, and nowhere else
     if after[0] >= _OVER or not wanted.may_be(frozenset(State) - OVER):
-        return _Line(numbers=(), known=frozenset(), newest=newest)
+        return _Line(stands=[], newest=newest)
     running, queue, arriving = ledger.line()
-    parts: list[tuple[int, list[Place]]] = [
-        (0, sorted((job.arrival, job.serial) for job in running)), (1, list(queue)), (2, list(arriving))
-    ]  # fmt: skip
+    begun = sorted((job.arrival, job.serial) for job in running)
+    parts: list[tuple[int, Sequence[Place]]] = [(0, begun), (1, queue), (2, arriving)]
     ranks = {_RANKS[state] for state in _RANKS if wanted.may_be(frozenset({state}))}
-    numbers = tuple(
-        stands[-1]
-        for rank, stand in parts
-        if rank in ranks
-        for stands in stand[bisect_right(stand, after[1:]) if rank == after[0] else 0 : 0 if rank < after[0] else None]
-    )
-    return _Line(numbers=numbers, known=frozenset(numbers), newest=newest)
+    stands: list[Place] = []
+    for rank, stand in parts:
+        if rank in ranks and rank >= after[0]:
+            stands += stand[bisect_right(stand, after[1:]) :] if rank == after[0] else stand
+    return _Line(stands=stands, newest=newest)
 
 
 def _walk(ledger: Ledger, wanted: Wanted, line: _Line, at: _Cursor) -> Iterator[tuple[int, Place | None, Job]]:
     """Jobs from a cursor on, each with how much of the line was looked at then, and its place; one of the line that has
     ended meanwhile has none in it any more."""
-    for number in range(at.looked_at, len(line.numbers)):
-        job = ledger.by_number(line.numbers[number])
+    for number in range(at.looked_at, len(line.stands)):
+        job = ledger.by_number(line.stands[number][-1])
         if job is not None:
             yield number + 1, None if job.over else place(job), job
     if not wanted.may_be(OVER):
@@ -210,4 +211,4 @@ def _walk(ledger: Ledger, wanted: Wanted, line: _Line, at: _Cursor) -> Iterator[
     below = -at.place[1] if at.place[0] == _OVER and len(at.place) > 1 else line.newest + 1
     for job in ledger.over(below=below):
         if job.serial not in line.known:
-            yield len(line.numbers), place(job), job
+            yield len(line.stands), place(job), job
