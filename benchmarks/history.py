@@ -107,7 +107,7 @@ def _round(stand: Stand, jobs: int, number: int) -> tuple[float, float, float, f
     """Start-up, CPU and wall time of one job, memory."""
     project = stand.project()
     started = stand.start()
-    time.sleep(1.5)
+    stand.wait_for_quiet()
     service, before = psutil.Process(stand.pid), stand.done()
     first, began = service.cpu_times(), time.monotonic()
     for index in range(jobs):

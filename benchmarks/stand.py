@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from watchrender.core.failure import Failure
 from watchrender.render import nexrender
 from watchrender.render.simulator import install_simulator, write_project
@@ -124,6 +126,15 @@ class Stand:
     def pid(self) -> int:
         assert self._service is not None
         return self._service.pid
+
+    def wait_for_quiet(self, limit: float = 300.0) -> None:
+        """Until it has nothing left to do: all status files are written, what a start clears up is cleared up."""
+        service, deadline = psutil.Process(self.pid), time.monotonic() + limit
+        while time.monotonic() < deadline:
+            before = sum(service.cpu_times()[:2])
+            time.sleep(2.0)
+            if sum(service.cpu_times()[:2]) - before < 0.2:
+                return
 
     def stop(self) -> None:
         if self._service is None:

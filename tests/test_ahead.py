@@ -6,13 +6,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.waiting import until
+from watchrender.ahead import OPENING_SECONDS, LookAhead
 from watchrender.core.access import Policy
+from watchrender.core.job import Progress
+from watchrender.core.states import Event
+from watchrender.ledger.ledger import Ledger
 from watchrender.render.ahead import Ahead, copyable
 from watchrender.render.fetch import FetchCache, Fetcher
 from watchrender.render.footage import Footage
@@ -91,8 +96,14 @@ class Near:
         self.footage = Footage(folder, fetcher=fetcher, ahead=self.ahead)
         self.folder = folder / "job"
 
-    def bring_ahead(self, document: dict[str, object], files: dict[str, Path], links: dict[str, str]) -> None:
-        self.footage.bring_ahead(document, resolved=files, links=links, stop=lambda: False)
+    def bring_ahead(
+        self,
+        document: dict[str, object],
+        files: dict[str, Path],
+        links: dict[str, str],
+        later: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.footage.bring_ahead(document, resolved=files, links=links, stop=lambda: False, later=later)
 
     def bring(self, document: dict[str, object], files: dict[str, Path], links: dict[str, str]) -> dict[str, str]:
         found = self.footage.bring(document, resolved=files, links=links, folder=self.folder)
@@ -199,6 +210,60 @@ def test_a_file_on_a_slow_volume_is_taken_from_its_copy(tmp_path: Path) -> None:
 
     assert found == near.folder / "a01.mov"
     assert found.read_bytes() == CONTENT
+
+
+def test_a_copy_from_a_slow_volume_waits_while_somebody_reads_there_and_a_link_does_not(
+    tmp_path: Path, server: Server
+) -> None:
+    near, path, reads = Near(tmp_path), clip(tmp_path), threading.Event()
+    reads.set()
+    both = document("x") | {"assets": [*document("x")["assets"], {"src": server.url, "type": "video"}]}  # type: ignore[misc]
+    early = in_background(
+        lambda: near.bring_ahead(both, {"assets[0].src": path}, {"assets[1].src": server.url}, reads.is_set)
+    )
+    until(lambda: near.cache.find(server.url))
+    time.sleep(0.2)
+    assert near.cache.find(f"file:{path}") is None
+
+    reads.clear()
+    early.join(5)
+    assert near.cache.find(f"file:{path}") is not None
+
+
+def test_a_copy_that_waits_is_left_when_its_job_is_taken(tmp_path: Path) -> None:
+    near, path = Near(tmp_path), clip(tmp_path)
+    files = {"assets[0].src": path}
+    early = in_background(lambda: near.bring_ahead(document("x"), files, {}, lambda: True))
+    until(lambda: near.ahead._trip)
+
+    assert near.bring(document("x"), files, {})["assets[0].src"] == str(path)
+    early.join(5)
+    assert not early.is_alive()
+
+
+def test_copies_wait_for_the_first_frame_of_what_renders_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    ledger = Ledger(tmp_path / "ledger", now=lambda: now)
+    job = ledger.add(why="seen", name="spot", file="spot.json")
+    look = LookAhead(
+        ledger=ledger, footage=Near(tmp_path).footage, judged=lambda _job: pytest.fail("not asked"),
+        current=lambda: job.id,
+    )  # fmt: skip
+    assert not look._is_opening()
+
+    for event in (Event.CHECK, Event.ACCEPT, Event.START):
+        ledger.apply(job.id, event, "so", started_at=ledger.stamp())
+    assert look._is_opening()
+    ledger.progress(job.id, Progress(stage="rendering", frame=0))
+    assert look._is_opening()
+    now += timedelta(seconds=OPENING_SECONDS)
+    assert not look._is_opening()
+    now -= timedelta(seconds=OPENING_SECONDS)
+    ledger.progress(job.id, Progress(stage="rendering", frame=1))
+    assert not look._is_opening()
+    ledger.close()
 
 
 def test_a_file_that_changed_since_is_read_where_it_lies(tmp_path: Path) -> None:

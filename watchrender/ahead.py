@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from loguru import logger
 
+from watchrender.core import clock
 from watchrender.core.failure import Failure
 from watchrender.core.job import Job
 from watchrender.core.states import State
@@ -20,6 +21,8 @@ from watchrender.render.footage import Footage
 DEPTH = 3
 #: A render that is over sooner leaves nothing to gain, and a look at the next job would be in its way.
 AFTER_SECONDS = 0.5
+#: Who has shown no frame for so long after its start may read on for long: the next job's footage waits no more.
+OPENING_SECONDS = 20.0
 
 
 class LookAhead:
@@ -89,8 +92,19 @@ class LookAhead:
             resolved=judged.resolved,
             links=judged.links,
             stop=lambda: self._stopping.is_set() or self._is_gone(job),
+            later=self._is_opening,
         )
         self._done[job.id] = _version(job)
+
+    def _is_opening(self) -> bool:
+        """Does After Effects open its project, and read the footage that the first frame needs? A copy from the volume
+        where that lies would share the line with it."""
+        job = self._ledger.get(self._current() or "")
+        if job is None or job.state is not State.RENDERING or (job.progress is not None and job.progress.frame):
+            return False
+        if job.started_at is None:
+            return False
+        return 0 <= clock.seconds_between(job.started_at, self._ledger.stamp()) < OPENING_SECONDS
 
     def _is_gone(self, job: Job) -> bool:
         found = self._ledger.get(job.id)

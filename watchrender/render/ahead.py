@@ -69,8 +69,16 @@ class Ahead:
 
     # -- for the next job -----------------------------------------------------------------------------------
 
-    def bring(self, *, files: Collection[Path], links: Collection[str], stop: Callable[[], bool]) -> None:
-        """Bring these sources near, one after the other. What fails is left to whoever takes the job."""
+    def bring(
+        self,
+        *,
+        files: Collection[Path],
+        links: Collection[str],
+        stop: Callable[[], bool],
+        later: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Bring these sources near, one after the other. What fails is left to whoever takes the job. `later`: had
+        copies from a slow volume better wait, because somebody reads from there?"""
         if files or links:
             disk.mkdirs(self._folder)
         for url in links:
@@ -78,7 +86,7 @@ class Ahead:
                 self._travel(url, lambda trip: self._fetch(trip, stop))
         for file in files:
             if not stop():
-                self._travel(_key(file), partial(self._copy, file, stop))
+                self._travel(_key(file), partial(self._copy, file, stop, later))
 
     def _travel(self, key: str, go: Callable[[_Trip], None]) -> None:
         trip = _Trip(key=key, over=threading.Event())
@@ -116,7 +124,7 @@ class Ahead:
             if not isinstance(found, Failure) and self._cache.find(trip.key) is None:
                 self._unkept.add(trip.key)
 
-    def _copy(self, file: Path, stop: Callable[[], bool], trip: _Trip) -> None:
+    def _copy(self, file: Path, stop: Callable[[], bool], later: Callable[[], bool], trip: _Trip) -> None:
         trip.is_local = True
         with disk.open_regular(file, buffering=0) as reading:
             found = os.fstat(reading.fileno())
@@ -126,6 +134,10 @@ class Ahead:
             kept = self._cache.find(_key(file))
             if kept is not None and kept.etag == mark:
                 return
+            while later():
+                if self._is_over(trip, stop):
+                    return
+                time.sleep(0.05)
             with self._own_folder() as folder:
                 part = folder / "part"
                 with disk.effect("fetch", part), open(part, "xb") as writing:

@@ -158,12 +158,14 @@ class Footage:
         resolved: Mapping[str, Path],
         links: Mapping[str, str],
         stop: Callable[[], bool],
+        later: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Bring near what an admitted job that is still queued will need. Nothing is promised."""
+        """Bring near what an admitted job that is still queued will need. Nothing is promised. `later`: had copies from
+        a slow volume better wait?"""
         if self.ahead is not None:
             holders = {path: holder for path, _, holder in sources_of(document)}
             files = [file for path, file in resolved.items() if copyable(holders.get(path, {}), FOOTAGE_TYPES)]
-            self.ahead.bring(files=files, links=links.values(), stop=stop)
+            self.ahead.bring(files=files, links=links.values(), stop=stop, later=later)
 
     def _bring(
         self,
