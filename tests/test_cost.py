@@ -23,6 +23,7 @@ from benchmarks.stand import Stand, wait_until
 from tests.turns import Hand
 from watchrender.core import paths
 from watchrender.core.states import Event, State
+from watchrender.intake import turn
 from watchrender.ledger import journal
 from watchrender.ledger import ledger as room
 from watchrender.ledger.ledger import Ledger
@@ -43,6 +44,9 @@ MOST_EFFECTS_A_JOB = 21
 MOST_BYTES_BESIDE_A_RECORD = 1100
 #: How often the record of a job is made a value on its way into the queue, when none stays one for long.
 MOST_READINGS_A_JOB = 3
+#: What the system is asked for each job of a flood, from its name to the queue and once more three seconds later.
+#: Found: 18 (how its file looks, two for its name, five to read it, four for its footage; six when it is read again).
+MOST_QUESTIONS_A_JOB = 19
 JOBS = 8
 
 
@@ -266,5 +270,31 @@ def test_a_full_inbox_costs_each_job_few_readings_of_its_record_and_of_its_sourc
         assert len(hand.queue()) == burst
         assert made["value"] <= MOST_READINGS_A_JOB * burst + burst  # those of `queue` among them
         assert made["path"] <= 10  # all of them name one project
+    finally:
+        hand.close()
+
+
+def test_a_flood_asks_the_system_little_for_each_job_however_large_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, asked = Hand(tmp_path), Counter[str]()
+    monkeypatch.setattr(turn, "LOOKS_A_TURN", 0)  # those go round all that lies there, at their own pace
+    for name in ("lstat", "stat", "fstat", "open", "read", "close", "scandir", "listdir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *some, real=real, name=name, **more: asked.update([name]) or real(*some, **more)
+        )
+    try:
+        found = []
+        for burst in (200, 800):
+            hand.turn()
+            for number in range(burst):
+                hand.drop(f"b{burst}-{number}.json")
+            asked.clear()
+            hand.pass_time(8)
+            found.append(asked.total() / burst)
+        assert len(hand.queue()) == 1000
+        assert max(found) <= MOST_QUESTIONS_A_JOB
+        assert found[1] <= found[0]
     finally:
         hand.close()

@@ -379,6 +379,27 @@ def test_whether_a_job_lives_and_when_one_ended_is_told_without_making_a_value(
     assert ledger.ended_at("spot") is None
 
 
+def test_two_events_can_be_recorded_as_one_and_are_told_one_after_the_other(ledger: Ledger) -> None:
+    job, heard = add(ledger), []
+    lines = ledger.db.stats.transactions
+    ledger.listen(lambda change: heard.append((change.before and change.before.state, change.job.state, change.record)))
+    after = ledger.apply(job.id, Event.ACCEPT, "accepted", after=(Event.CHECK, "complete"), digest="d")
+
+    assert ledger.db.stats.transactions == lines + 1
+    assert [line["to"] for line in after.history] == ["pending", "validating", "queued"]
+    assert [line["why"] for line in after.history[1:]] == ["complete", "accepted"]
+    assert (after.digest, after.state) == ("d", State.QUEUED)
+    assert [entry[:2] for entry in heard] == [
+        (State.PENDING, State.VALIDATING),
+        (State.VALIDATING, State.QUEUED),
+    ]
+    assert [entry[2] is None for entry in heard] == [True, False]
+    assert ledger.counts[State.VALIDATING] == 0 and ledger.counts[State.QUEUED] == 1
+    with pytest.raises(Refused):
+        ledger.apply(job.id, Event.ACCEPT, "again", after=(Event.CHECK, "complete"))
+    assert ledger.get(job.id) == after
+
+
 def test_the_first_that_may_start_is_found_behind_any_number_that_may_not(ledger: Ledger) -> None:
     later = "9000-01-01T00:00:00.000Z"
     for number in range(5):

@@ -460,7 +460,7 @@ class Worker:
                     return ready[0]
                 if self._gate.stopping and not self._render_thread.is_alive():
                     return None  # what is refused now is finished by the next start
-                self._delivery_wake.wait(0.2)
+                self._delivery_wake.wait(0.2 if self._deliveries or self._gate.stopping else 1.0)
 
     def _finish(self, delivery: Delivery) -> bool:
         """Judge and deliver one attempt. False: refused for now, call again."""

@@ -25,8 +25,8 @@ from watchrender.spool.watcher import Look
 TOGETHER = 200
 #: A sub-folder that was announced and has not been seen for so long was never made.
 EXPECTED_SECONDS = 60.0
-#: Names of our folders are believed so many times as long as it took to ask for them.
-_NAMES_SHARE = 50
+#: Names of our folders are believed so many times as long as it took to ask for them, and so long at least.
+_NAMES_SHARE, _NAMES_SECONDS = 50, 0.02
 
 
 class _Names:
@@ -351,7 +351,7 @@ class Arrivals(Room):
         except OSError:
             known = self._names[folder] = _Names(0, ())
         ended = time.monotonic()
-        known.due = ended + _NAMES_SHARE * (ended - began)
+        known.due = ended + max(_NAMES_SECONDS, _NAMES_SHARE * (ended - began))
         return known
 
     def _is_a_sub(self, key: str) -> bool:

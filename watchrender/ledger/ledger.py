@@ -427,13 +427,13 @@ class Ledger:
     ) -> Job:
         """Change a job's state by the table: one saved transaction. Raises `states.Refused`, and KeyError for a job
         that is over or unknown. `at`: when it came about, where that has been written down before. `after`: an event,
-        and why, that came right before; recorded together, and told as one."""
+        and why, that came right before; recorded together with this one, told before it."""
         with self._lock:
             before = self._known(job_id)
             moment = self.stamp() if at is None else max(at, before.updated_at)
             found = before if after is None else before.advance(after[0], at=moment, why=after[1])
             job = found.advance(event, at=moment, why=why, **changes)
-            self._swap(before, job)
+            self._swap(before, job, between=None if found is before else found)
             return job
 
     def note(self, job_id: str, why: str | None = None, **changes: Any) -> Job:
@@ -506,7 +506,8 @@ class Ledger:
     def _save(self, job: Job) -> bytes:
         return self.db.put(JOBS, job.serial, job.to_record())
 
-    def _swap(self, before: Job, job: Job) -> None:
+    def _swap(self, before: Job, job: Job, *, between: Job | None = None) -> None:
+        """`between`: what it was for a moment, which no record tells, and those who listen hear of."""
         record = self._save(job)
         self.counts[before.state] -= 1
         self.counts[job.state] += 1
@@ -522,7 +523,9 @@ class Ledger:
         else:  # what it is found by stays as it is, and so do the texts that fifty thousand of them share
             self._unplace(before)
             self._put_in_place(job)
-        self._tell(Change(job=job, before=before, record=record))
+        if between is not None:
+            self._tell(Change(job=between, before=before))
+        self._tell(Change(job=job, before=between or before, record=record))
 
     def _index(self, job: Job, *, in_order: bool = True) -> None:
         self._live[job.id] = job.serial

@@ -25,6 +25,7 @@ from watchrender.core.job import Job
 from watchrender.core.states import State
 from watchrender.spool.folders import STATUS_SUFFIX, read_status
 
+TURN_SECONDS = 0.25
 PROGRESS_SECONDS = 1.0
 QUEUE_SECONDS = 2.0
 BEAT_SECONDS = 2.0
@@ -129,6 +130,8 @@ class StatusWriter:
             self._gone.discard(job.key)
             self._queue_dirty = True
             if job.state is State.PENDING and not job.waiting_for and job.key not in self._due:
+                if not self._new:
+                    self._wake.set()  # so that it is waited for no longer than that
                 _, due = self._new.get(job.key) or (one, self._clock() + NEW_SECONDS)
                 self._new[job.key] = (one, due)
                 return
@@ -166,13 +169,19 @@ class StatusWriter:
 
     def _work(self) -> None:
         while True:
-            self._wake.wait(0.25)
+            self._wake.wait(self._rest())
             self._wake.clear()
             stopping = self._stopping
             if self._is_online():
                 self._survive(stopping)
             if stopping:
                 return
+
+    def _rest(self) -> float:
+        """How long to wait for news: a short while where a file is due soon, or a render tells how far it is."""
+        if self._due or self._new or self._gone or self._written or self._queue_dirty:
+            return TURN_SECONDS
+        return max(0.05, min(1.0, self._beat_due - self._clock()))
 
     def _survive(self, stopping: bool) -> None:
         # A fault in one document must not leave all the others standing still for ever.

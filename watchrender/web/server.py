@@ -259,7 +259,7 @@ class WebServer:
         """On the loop: streams say goodbye, uvicorn ends, and who does not listen is cut off."""
         assert self._server is not None and self._loop is not None
         self._site.hub.close()
-        self._server.should_exit = True
+        self._server.end()
         self._loop.call_later(seconds, self._server.cut_all)
 
 
@@ -269,6 +269,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, on_start: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_start = on_start
+        self._ending = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -277,6 +278,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_start()
+
+    async def main_loop(self) -> None:
+        """uvicorn's own looks ten times a second whether it is to end; here the end says so."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):  # each second has its own `date` in the answers
+                    await self._ending.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ending.set()
 
     def cut_all(self) -> None:
         self.force_exit = True
