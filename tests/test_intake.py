@@ -277,6 +277,35 @@ def test_the_first_of_a_flood_are_queued_before_all_are_recorded(hand: Hand, flo
     assert hand.queue() == [f"sh{number}" for number in range(450)]
 
 
+def test_the_first_of_a_flood_that_lay_there_before_the_service_began_are_queued_at_once(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
+    hand.drop("known.json")
+    hand.turn()
+    hand.close()
+    for number in range(450):
+        hand.drop(f"sh{number}.json")
+    hand.open()
+    hand.turn()
+    assert hand.queue() == ["known", *(f"sh{number}" for number in range(200))]
+
+
+def test_a_folder_called_like_a_job_of_a_flood_is_not_taken_for_a_sub_folder(
+    hand: Hand, flood: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "TOGETHER", 40)
+    flood()
+    hand.drop("SH449/inner.json")
+    hand.pass_time(3)
+    assert hand.ledger.live_by_key("sh449") is None  # its turn has not come
+    hand.pass_time(10)
+
+    assert hand.job("sh449").state is State.QUEUED
+    assert hand.ledger.live_by_key("SH449/inner") is None
+    assert (hand.inbox / "SH449.WHY.txt").exists()
+
+
 def test_what_comes_amid_a_flood_does_not_wait_for_all_of_it(hand: Hand, flood: Callable[..., None]) -> None:
     flood()
     hand.turn()

@@ -97,13 +97,10 @@ class Arrivals(Room):
             self.meet_some(now)
 
     def _is_about_jobs(self) -> bool:
-        """May what lies there be meant for a job that has not been met?"""
+        """May what lies there be meant for a job that has not been met? Or be one that has another name now?"""
         controls = (naming.control(entry.name, is_dir=entry.is_dir) for entry in self._inbox.controls)
-        return (
-            self.first  # of what the record knows nothing is fresh
-            or bool(self._inbox.gone)  # it may have another name now
-            or any(control is not None and control.order is not Order.PAUSE for control in controls)
-        )
+        orders = (control is not None and control.order is not Order.PAUSE for control in controls)
+        return bool(self._inbox.gone) or any(orders)
 
     def meet_some(self, now: float) -> list[Entry]:
         """Record the next jobs of the crowd."""

@@ -219,6 +219,9 @@ class Settling(Room):
         job = self._ledger.live_by_key(place)
         if job is not None:
             return f"the job {job.key}"
+        sub, _, name = place.rpartition("/")
+        if (found := self._inbox.crowd.named(sub, name)) is not None:
+            return f"the job that {found} becomes"
         for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
             if returned.is_ours(top / place):
                 return f"the job in {self._folders.relative(top / place)}"

@@ -98,6 +98,11 @@ class Crowd:
         """Their names in one sub-folder."""
         return self._names.get(sub, frozenset())
 
+    def named(self, sub: str, name: str) -> str | None:
+        """The file in a sub-folder that becomes a job of this name, if there is one."""
+        folded = naming.fold(name)
+        return next((file for file in self.names(sub) if naming.fold(naming.parse_name(file).name) == folded), None)
+
 
 @dataclass(kw_only=True)
 class Inbox:
