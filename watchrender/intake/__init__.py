@@ -8,6 +8,7 @@ Files of jobs never begun stay in the inbox: the inbox is the queue. Everything 
     room        what all of these work with
     watch       what lies there, how it looked last, when it is due again
     arrivals    a new name: its role; a new job, a known one, one renamed
+    taken       the names that a new job cannot have
     settling    what a quiet thing turns out to be
     admission   a job: complete, read, judged; queued, refused, or waiting for footage
     sidecars    settings beside jobs

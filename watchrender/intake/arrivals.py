@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 from loguru import logger
@@ -17,7 +14,8 @@ from watchrender.core.job import Form, Job
 from watchrender.core.naming import Kind, Order
 from watchrender.intake.projects import Projects
 from watchrender.intake.room import Desk, Room
-from watchrender.spool.folders import before_name, holds_nothing, is_subfolder
+from watchrender.intake.taken import Taken
+from watchrender.spool.folders import before_name, holds_nothing
 from watchrender.spool.inbox import Entry, Role
 from watchrender.spool.watcher import Look
 
@@ -25,24 +23,6 @@ from watchrender.spool.watcher import Look
 TOGETHER = 200
 #: A sub-folder that was announced and has not been seen for so long was never made.
 EXPECTED_SECONDS = 60.0
-#: Names of our folders are believed so many times as long as it took to ask for them, and so long at least.
-_NAMES_SHARE, _NAMES_SECONDS = 50, 0.02
-
-
-class _Names:
-    """The names in a folder at a time of it. There may be very many, and most are written as they are compared.
-    `due`: when, by the monotonic clock, it is asked whether they are others now."""
-
-    def __init__(self, at: int, names: Iterable[str]) -> None:
-        self.at = at
-        self.due = 0.0
-        self.folded: set[str] = set()
-        self.otherwise: dict[str, list[str]] = {}  # how else a name is written
-        for name in names:
-            folded = naming.fold(name)
-            self.folded.add(folded)
-            if folded != name:
-                self.otherwise.setdefault(folded, []).append(name)
 
 
 class Arrivals(Room):
@@ -53,7 +33,7 @@ class Arrivals(Room):
         self._projects = projects
         self._ignore = ignore
         self._arrival = desk.ledger.arrival
-        self._names: dict[Path, _Names] = {}
+        self._taken = Taken(desk.watch.folders, desk.ledger)
         self.subs: frozenset[str] = frozenset(desk.ledger.facts().get("subs", ()))
         self._expected: dict[str, float] = {}  # those that are about to be made, and since when
         self._naming = threading.Lock()  # of sub-folders: by the scan, and by POST /jobs on a thread of its own
@@ -77,6 +57,10 @@ class Arrivals(Room):
         """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
         entry = Entry(sub=sub, name=name, is_dir=False, seen_at=self._clock())
         return self.record(entry, Form.FILE)
+
+    def rest(self) -> None:
+        """Nothing came: what is known of our own folders is looked at, so that nobody has to wait for it later."""
+        self._taken.look_again()
 
     def arrive(self, fresh: list[Entry], now: float) -> None:
         """Number new names in natural order, `sh2` before `sh10`, and give each that may say something of others
@@ -318,38 +302,7 @@ class Arrivals(Room):
 
     def _is_free(self, sub: str, name: str) -> bool:
         key = f"{sub}/{name}" if sub else name
-        folded = naming.fold(name)
-        if self._ledger.has_live(key) or self._folders.is_told_of(sub, name):
-            return False
-        if any(folded in self._names_in(top, sub).folded for top in (self._folders.done, self._folders.active)):
-            return False
-        return not self._is_a_sub(key) and not any(
-            self._has_subfolder_alike(top, sub, name) for top in (self._folders.failed, self._folders.cancelled)
-        )
-
-    def _has_subfolder_alike(self, top: Path, sub: str, name: str) -> bool:
-        """Is there a sub-folder that differs by case or spelling only?"""
-        folded, names = naming.fold(name), self._names_in(top, sub)
-        if folded not in names.folded:
-            return False
-        return any(is_subfolder(top / sub / found) for found in (folded, *names.otherwise.get(folded, ())))
-
-    def _names_in(self, top: Path, sub: str) -> _Names:
-        """What is in done/<sub> and the like. Read again when the folder's time moved; that is asked so seldom that
-        reading takes a small part of the time, however many thousand films lie there."""
-        folder, began = (top / sub if sub else top), time.monotonic()
-        known = self._names.get(folder)
-        if known is not None and began < known.due:
-            return known
-        try:
-            at = os.stat(folder).st_mtime_ns
-            if known is None or known.at != at:
-                known = self._names[folder] = _Names(at, os.listdir(folder))
-        except OSError:
-            known = self._names[folder] = _Names(0, ())
-        ended = time.monotonic()
-        known.due = ended + max(_NAMES_SECONDS, _NAMES_SHARE * (ended - began))
-        return known
+        return not (self._ledger.has_live(key) or self._is_a_sub(key) or self._taken.is_taken(sub, name))
 
     def _is_a_sub(self, key: str) -> bool:
         if key in self.subs:

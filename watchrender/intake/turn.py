@@ -200,7 +200,10 @@ class Intake:
         self._recall(hinted, listing, now)
         self._jobs_changed()
         fresh = self._compare(listing, now)
-        self._arrivals.arrive(fresh, now)
+        if fresh:
+            self._arrivals.arrive(fresh, now)
+        elif not self._inbox.crowd:
+            self._arrivals.rest()
         if self._agreed != (listing, self._inbox.edition) and self._inbox.agrees_with(listing):
             self._agreed = (listing, self._inbox.edition)
         self._look_around(now)
