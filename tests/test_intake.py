@@ -8,7 +8,7 @@ import shutil
 import threading
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ from tests.turns import Hand
 from watchrender.core import letters
 from watchrender.core.failure import Code
 from watchrender.core.states import Event, State
-from watchrender.intake import arrivals
-from watchrender.intake import turn as turns
 from watchrender.spool import watcher
 
 
@@ -251,155 +249,6 @@ def test_saving_a_queued_job_into_a_broken_one_refuses_it(hand: Hand) -> None:
     hand.turn(path)
 
     assert hand.job("a").state is State.FAILED
-
-
-@pytest.fixture
-def flood(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Drops many jobs at once, more than a turn has time for: each turn records and judges two hundred."""
-    hand.turn()
-    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
-
-    def drop(count: int = 450) -> None:
-        for number in range(count):
-            hand.drop(f"sh{number}.json")
-
-    yield drop
-
-
-def test_the_first_of_a_flood_are_queued_before_all_are_recorded(hand: Hand, flood: Callable[..., None]) -> None:
-    flood()
-    hand.turn()
-    assert hand.queue() == [f"sh{number}" for number in range(200)]
-    assert len(hand.keys()) == 200
-
-    hand.turn()
-    hand.turn()
-    assert hand.queue() == [f"sh{number}" for number in range(450)]
-
-
-def test_the_first_of_a_flood_that_lay_there_before_the_service_began_are_queued_at_once(
-    hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(turns, "TURN_SECONDS", -1.0)
-    hand.drop("known.json")
-    hand.turn()
-    hand.close()
-    for number in range(450):
-        hand.drop(f"sh{number}.json")
-    hand.open()
-    hand.turn()
-    assert hand.queue() == ["known", *(f"sh{number}" for number in range(200))]
-
-
-def test_a_folder_called_like_a_job_of_a_flood_is_not_taken_for_a_sub_folder(
-    hand: Hand, flood: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "TOGETHER", 40)
-    flood()
-    hand.drop("SH449/inner.json")
-    hand.pass_time(3)
-    assert hand.ledger.live_by_key("sh449") is None  # its turn has not come
-    hand.pass_time(10)
-
-    assert hand.job("sh449").state is State.QUEUED
-    assert hand.ledger.live_by_key("SH449/inner") is None
-    assert (hand.inbox / "SH449.WHY.txt").exists()
-
-
-def test_what_comes_amid_a_flood_does_not_wait_for_all_of_it(hand: Hand, flood: Callable[..., None]) -> None:
-    flood()
-    hand.turn()
-    hand.drop("p90_urgent.json")
-    hand.drop("late.json")
-    hand.turn()
-
-    assert hand.queue()[0] == "urgent"
-    assert hand.job("late").state is State.QUEUED
-    hand.turn()
-    hand.turn()
-    assert hand.queue()[-1] == "late"  # it came last, and is last in the queue
-
-
-def test_a_second_reading_does_not_go_before_what_has_not_been_read(hand: Hand, flood: Callable[..., None]) -> None:
-    flood(200)
-    hand.turn()
-    hand.seconds += 4  # all of them are to be read once more
-    late = hand.drop("late.json")
-    hand.turn(late)
-    assert hand.job("late").state is State.QUEUED
-
-
-def test_a_mark_and_settings_that_come_with_a_flood_count_for_its_last_job(
-    hand: Hand, flood: Callable[..., None]
-) -> None:
-    flood()
-    (hand.inbox / "sh449.hold").touch()
-    hand.sidecar("sh448.yaml", priority=77)
-    hand.turn()
-    hand.pass_time(8)
-
-    assert hand.job("sh449").hold
-    assert hand.job("sh448").priority == 77
-    holds = [line["why"] for line in hand.job("sh449").history]
-    assert next(why for why in holds if "held" in why) != holds[-1]  # before it was in the queue
-
-
-def test_settings_that_come_with_a_flood_without_any_mark_count_for_its_last_job(
-    hand: Hand, flood: Callable[..., None]
-) -> None:
-    flood()
-    hand.sidecar("sh449.yaml", priority=77, hold=True)
-    hand.turn()
-    hand.pass_time(8)
-
-    job = hand.job("sh449")
-    assert (job.priority, job.hold) == (77, True)
-    assert job.history[-1]["to"] == "queued" and "accepted, priority 77" in job.history[-1]["why"]
-
-
-def test_jobs_that_are_all_renamed_at_once_stay_the_jobs_they_are(
-    hand: Hand, flood: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flood(200)
-    hand.turn()
-    before = {hand.job(f"sh{number}").id for number in range(200)}
-    monkeypatch.setattr(arrivals, "TOGETHER", 10)  # longer than a name may be missing
-    for number in range(200):
-        (hand.inbox / f"sh{number}.json").rename(hand.inbox / f"p90_sh{number}.json")
-    hand.pass_time(12)
-
-    jobs = [hand.job(key) for key in hand.queue()]
-    assert {job.id for job in jobs} == before
-    assert {job.priority for job in jobs} == {90}
-
-
-def test_what_is_taken_away_amid_a_flood_is_no_job(hand: Hand, flood: Callable[..., None]) -> None:
-    flood()
-    hand.turn()
-    (hand.inbox / "sh440.json").unlink()
-    (hand.inbox / "sh441.json").unlink()
-    (hand.inbox / "sh441.json").mkdir()
-    hand.turn()
-    hand.pass_time(8)
-
-    assert len(hand.queue()) == 448
-    assert hand.ledger.newest_over("sh440") is None
-
-
-def test_a_lone_project_amid_a_flood_is_written_to_when_all_jobs_are_known(
-    hand: Hand, flood: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "TOGETHER", 40)
-    project = hand.project("alone", hand.inbox)
-    used = hand.project("used", hand.inbox)
-    flood()
-    hand.drop("sh999.json", {"template": {"src": str(used), "composition": "Main"}})
-    for _ in range(30):
-        hand.turn()
-        hand.seconds += 0.5
-        assert not used.with_name("used.aep.WHY.txt").exists()
-
-    assert project.with_name("alone.aep.WHY.txt").exists()
 
 
 def test_renaming_changes_the_priority_and_nothing_else(hand: Hand) -> None:

@@ -101,20 +101,21 @@ def test_a_job_that_has_just_come_gets_one_file_where_it_is_queued_soon(
         "document",
         lambda job, **more: written.append((job.name, str(job.state))) or document(job, **more),
     )
+    first = {"history": ({"at": "t", "to": "pending"},), "updated_at": "t"}
     desk.writer.start()
-    desk.writer.changed(job("soon"), progress=False)
-    desk.writer.changed(job("settles"), progress=False)
-    desk.writer.changed(job("waits", waiting_for=("the file is empty",)), progress=False)
+    desk.writer.changed(job("soon", **first), progress=False)
+    desk.writer.changed(job("settles", **first), progress=False)
+    desk.writer.changed(job("asked", **first | {"updated_at": "u"}), progress=False)
     desk.writer.changed(job("soon", state=State.QUEUED), progress=False)
     until(lambda: desk.read("settles"), 2.0)
 
-    assert sorted(written) == [("settles", "pending"), ("soon", "queued"), ("waits", "pending")]
+    assert sorted(written) == [("asked", "pending"), ("settles", "pending"), ("soon", "queued")]
     assert written[-1][0] == "settles"  # the others at once
 
 
 def test_what_is_new_and_not_told_of_yet_is_written_when_the_service_stops(desk: Desk) -> None:
     desk.writer.start()
-    desk.writer.changed(job(), progress=False)
+    desk.writer.changed(job(history=({"at": "t", "to": "pending"},), updated_at="t"), progress=False)
     desk.writer.stop()
 
     assert desk.read("spot")["state"] == "pending"

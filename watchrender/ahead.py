@@ -22,7 +22,7 @@ DEPTH = 3
 #: A render that is over sooner leaves nothing to gain, and a look at the next job would be in its way.
 AFTER_SECONDS = 0.5
 #: Who has shown no frame for so long after its start may read on for long: the next job's footage waits no more.
-OPENING_SECONDS = 20.0
+OPENING_SECONDS = 10.0
 
 
 class LookAhead:
@@ -76,25 +76,29 @@ class LookAhead:
         stamp = self._ledger.stamp()
         queue = self._ledger.queue(DEPTH)
         self._done = {job.id: self._done[job.id] for job in queue if job.id in self._done}
+        wanted: list[tuple[Job, Judged]] = []
         for job in queue:
-            if self._current() != running or self._stopping.is_set():
-                return
             if job.hold or (job.not_before or "") > stamp or self._done.get(job.id) == _version(job):
                 continue
-            self._bring(job)
+            judged = self._judged(job)
+            if not (isinstance(judged, Failure) or judged.failure is not None or judged.waiting_for):
+                wanted.append((job, judged))
+        for are_links in (True, False):  # links first: a copy may have to wait, and nothing has to wait for it
+            for job, judged in wanted:
+                if self._current() != running or self._stopping.is_set():
+                    return
+                self._bring(job, judged, are_links)
 
-    def _bring(self, job: Job) -> None:
-        judged = self._judged(job)
-        if isinstance(judged, Failure) or judged.failure is not None or judged.waiting_for:
-            return
+    def _bring(self, job: Job, judged: Judged, are_links: bool) -> None:
         self._footage.bring_ahead(
             judged.text.document,
-            resolved=judged.resolved,
-            links=judged.links,
+            resolved={} if are_links else judged.resolved,
+            links=judged.links if are_links else {},
             stop=lambda: self._stopping.is_set() or self._is_gone(job),
             later=self._is_opening,
         )
-        self._done[job.id] = _version(job)
+        if not are_links:
+            self._done[job.id] = _version(job)
 
     def _is_opening(self) -> bool:
         """Does After Effects open its project, and read the footage that the first frame needs? A copy from the volume

@@ -108,6 +108,8 @@ class Judge:
         self._here = replace(facts_of(config, folders), module_installed=module_installed)
         self.policy = policy_of(config)
         self.max_job_size = config.watch.max_job_size
+        #: May a job take the place of an older one that nobody has named?
+        self.replaces = config.queue.supersede != "off"
 
     # -- reading --------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ them is a `Step` for the record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from loguru import logger
@@ -35,9 +36,12 @@ _CHECKED = (Event.CHECK, "complete")
 class Admission(Room):
     """Jobs not yet queued, and those saved again."""
 
-    def __init__(self, desk: Desk, *, sidecars: Sidecars) -> None:
+    def __init__(
+        self, desk: Desk, *, sidecars: Sidecars, meet_namesakes: Callable[[str, str, float], None] = lambda *_: None
+    ) -> None:
         super().__init__(desk)
         self._sidecars = sidecars
+        self._meet_namesakes = meet_namesakes  # record what waits in the crowd under this name
         self._rejected: list[tuple[Job, Failure]] = []
         self.waits: dict[str, float] = {}  # job id → since when it waits for footage, monotonic
 
@@ -48,6 +52,9 @@ class Admission(Room):
             return None
         if job.state is State.QUEUED:
             return self._read_once_more(entry, job, now)
+        if self._judge.replaces and self._inbox.crowd.has_older(job.arrival):
+            self._watch.again(entry, now + 0.1)  # what it may take the place of is judged first
+            return None
         if job.state is State.VALIDATING:
             return self._judge_now(entry, job, now)
         settling = self._sidecars.settling(job, now)
@@ -165,6 +172,8 @@ class Admission(Room):
             data = found
         sidecar, failure, name = self._sidecars.of(job)
         judged = failure or self._judge.judge(job, self._watch.path(entry), data, sidecar)
+        if isinstance(judged, Judged) and (named := judged.settings.supersedes):
+            self._meet_who_is_superseded(job, named.strip("/"), now)
         stamp = entry.stamp
         self._watch.rest(entry)
 
@@ -180,6 +189,12 @@ class Admission(Room):
             self._decide(entry, current, judged, name, now)
 
         return decide
+
+    def _meet_who_is_superseded(self, job: Job, key: str, now: float) -> None:
+        """A job that these settings name may not be recorded yet."""
+        sub, _, name = key.rpartition("/")
+        for place in dict.fromkeys((sub, f"{job.sub}/{sub}".strip("/"))):
+            self._meet_namesakes(place, f"{name}.json", now)
 
     def _decide(self, entry: Entry, job: Job, judged: Judged | Failure, sidecar: str | None, now: float) -> None:
         if isinstance(judged, Failure):

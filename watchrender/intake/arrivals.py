@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from loguru import logger
@@ -32,7 +33,6 @@ class Arrivals(Room):
         super().__init__(desk)
         self._projects = projects
         self._ignore = ignore
-        self._arrival = desk.ledger.arrival
         self._taken = Taken(desk.watch.folders, desk.ledger)
         self.subs: frozenset[str] = frozenset(desk.ledger.facts().get("subs", ()))
         self._expected: dict[str, float] = {}  # those that are about to be made, and since when
@@ -56,7 +56,10 @@ class Arrivals(Room):
     def announce(self, sub: str, name: str) -> Job:
         """Record a job whose file is about to be written (POST /jobs): its id is known before the file is there."""
         entry = Entry(sub=sub, name=name, is_dir=False, seen_at=self._clock())
-        return self.record(entry, Form.FILE)
+        free = self._free_names(entry)
+        # A file of the crowd was there before, though nobody has given it a name yet.
+        own = next(found for found in free if not self._inbox.crowd.called(sub, f"{found}.json"))
+        return self.record(entry, Form.FILE, name=own)
 
     def rest(self) -> None:
         """Nothing came: what is known of our own folders is looked at, so that nobody has to wait for it later."""
@@ -66,34 +69,45 @@ class Arrivals(Room):
         """Number new names in natural order, `sh2` before `sh10`, and give each that may say something of others
         (settings, marks, orders, folders) its role. Jobs join the crowd: they are met a portion at a time, or all at
         once where something in the inbox may be about one of them."""
-        others: list[tuple[Entry, Kind]] = []
-        jobs: list[tuple[Entry, Kind]] = []
+        others: dict[Entry, Kind] = {}
+        jobs: dict[Entry, Kind] = {}
         for entry in fresh:
             kind = naming.classify(entry.name, is_dir=entry.is_dir, extra_ignore=self._ignore)
-            self._arrival = entry.arrival = max(self._arrival, self._ledger.arrival) + 1
+            entry.arrival = self._ledger.take_arrival()
             if kind is not Kind.IGNORED and not self.first and entry.place not in self.told_of:
                 self.unheard.setdefault(entry.place, now)
-            (jobs if kind in (Kind.JOB, Kind.ZIP) else others).append((entry, kind))
+            (jobs if kind in (Kind.JOB, Kind.ZIP) else others)[entry] = kind
         for number in range(0, len(others), TOGETHER):
-            self._meet(others[number : number + TOGETHER], now)
-        self._inbox.crowd.join(jobs)
-        while self._inbox.crowd and self._is_about_jobs():
-            self.meet_some(now)
+            self._meet(dict(islice(others.items(), number, number + TOGETHER)), now)
+        # What may take the place of an older job is judged after it.
+        self._inbox.crowd.join(jobs, in_front=not self._judge.replaces)
+        self.meet_who_is_meant(now)
 
-    def _is_about_jobs(self) -> bool:
-        """May what lies there be meant for a job that has not been met? Or be one that has another name now?"""
+    def meet_who_is_meant(self, now: float) -> None:
+        """All of the crowd, where something in the inbox may be about one of them, or one of them may be a job that has
+        another name now."""
         controls = (naming.control(entry.name, is_dir=entry.is_dir) for entry in self._inbox.controls)
-        orders = (control is not None and control.order is not Order.PAUSE for control in controls)
-        return bool(self._inbox.gone) or any(orders)
+        if self._inbox.gone or any(found is not None and found.order is not Order.PAUSE for found in controls):
+            while self._inbox.crowd:
+                self.meet_some(now)
 
     def meet_some(self, now: float) -> list[Entry]:
         """Record the next jobs of the crowd."""
-        portion = self._inbox.crowd.take(TOGETHER)
+        portion = self._inbox.crowd.next(TOGETHER)
         self._meet(portion, now)
-        return [entry for entry, _ in portion]
+        return list(portion)
 
-    def _meet(self, portion: list[tuple[Entry, Kind]], now: float) -> None:
-        looked = [(entry, kind, None if kind is Kind.IGNORED else self._watch.look(entry)) for entry, kind in portion]
+    def meet_namesakes(self, sub: str, file: str, now: float) -> None:
+        """Record those of the crowd that become a job of the name that this file's would have: they came before it was
+        known what this is, or are meant by it."""
+        if found := self._inbox.crowd.called(sub, file):
+            self._meet(self._inbox.crowd.kinds(found), now)
+
+    def _meet(self, portion: Mapping[Entry, Kind], now: float) -> None:
+        looked = [
+            (entry, kind, None if kind is Kind.IGNORED else self._watch.look(entry)) for entry, kind in portion.items()
+        ]
+        self._inbox.crowd.leave(portion)  # not before: a share that refuses a look must not change the order
         with self._ledger.together():
             for entry, kind, found in looked:
                 self._classify(entry, kind, found, now)
@@ -106,6 +120,7 @@ class Arrivals(Room):
                 self._beside.left_behind(entry)
             return
         if found is None or found.is_dir != entry.is_dir:
+            self.unheard.pop(entry.place, None)
             return  # gone already, or another thing, which the next listing tells
         self._inbox.add(entry)
         entry.saw(found, now)
@@ -264,7 +279,7 @@ class Arrivals(Room):
 
     def record(self, entry: Entry, form: Form, **extra: Any) -> Job:
         with self._ledger.together():
-            name = self._free_name(entry)
+            name = extra.pop("name", None) or next(self._free_names(entry))
             retry_of = extra.pop("retry_of", None) or self._retry_of(entry)
             why = f"seen in the inbox as {entry.name}" if retry_of is None else f"another try of {retry_of}"
             if entry.created_at:
@@ -291,10 +306,10 @@ class Arrivals(Room):
             self._ledger.know(retries=retries)
         return str(found) if found is not None else None
 
-    def _free_name(self, entry: Entry) -> str:
-        """The key's last part: free among jobs not over, in done/, and not a sub-folder's name."""
+    def _free_names(self, entry: Entry) -> Iterator[str]:
+        """What may be the key's last part: free among jobs not over, in done/, and not a sub-folder's name."""
         base = naming.fit(naming.parse_name(entry.name, is_dir=entry.is_dir).name)
-        return next(name for name in naming.candidates(base) if self._is_free(entry.sub, name))
+        return (name for name in naming.candidates(base) if self._is_free(entry.sub, name))
 
     def is_free_key(self, sub: str, name: str) -> bool:
         """Would a file of this name get the key that it asks for?"""

@@ -121,8 +121,12 @@ class Settling(Room):
             self._watch.again(entry, now + 0.2)
             return None
         if self._judge.is_yaml_job(data):
+            self._arrivals.meet_namesakes(entry.sub, entry.name, now)
             return self._yaml_is_a_job(entry, now)
         if len(data) > self._judge.max_job_size and not self._inbox_has_job(entry):
+            if self._inbox.crowd.called(entry.sub, entry.name):  # its job is not known yet
+                self._watch.again(entry, now + 0.2)
+                return None
             self._watch.ignore(entry, "too large for a settings file, and no line in it begins with template:")
             return None
         is_empty_for_good = not data and entry.unchanged_for(now) >= self._pace.cut_off
@@ -188,6 +192,7 @@ class Settling(Room):
             return lambda: self._take_back(entry, back)
         shape = bundle.look(bundle.plain_files(path))
         if isinstance(shape, Failure) or shape.is_bundle:
+            self._arrivals.meet_namesakes(entry.sub, f"{entry.name}.json", now)
             return lambda: self._arrivals.meet_bundle(entry, now)
         if returned.is_ours(path, shape.status_files):
             self._watch.ignore(entry, letters.EMPTY_RETURN)
@@ -220,8 +225,8 @@ class Settling(Room):
         if job is not None:
             return f"the job {job.key}"
         sub, _, name = place.rpartition("/")
-        if (found := self._inbox.crowd.named(sub, name)) is not None:
-            return f"the job that {found} becomes"
+        if found := self._inbox.crowd.called(sub, f"{name}.json"):
+            return f"the job that {found[0].name} becomes"
         for top in (self._folders.done, self._folders.failed, self._folders.cancelled):
             if returned.is_ours(top / place):
                 return f"the job in {self._folders.relative(top / place)}"

@@ -17,17 +17,21 @@ from watchrender.core import naming
 from watchrender.ledger.ledger import Ledger
 from watchrender.spool.folders import Folders, is_subfolder
 
-#: Names are believed so many times as long as it took to read them; those in done/, which is large and of which the
-#: record knows most, longer than others. So long at least, in seconds.
-_BELIEVED, _BELIEVED_OF_DONE, _AT_LEAST = 50, 2000, 0.02
+#: Names are believed so many times as long as it took to read them, and so long at least and at most, in seconds. Those
+#: in done/, which is large and of which the record knows most, longer than others.
+_TIMES, _TIMES_OF_DONE, _AT_LEAST, _AT_MOST, _AT_MOST_OF_DONE = 50, 2000, 0.02, 2.0, 300.0
+#: Read again after so long, or so many times as long as it took, though a folder's time has not moved: on some it does
+#: not.
+_TRUSTED_SECONDS, _TRUSTED_TIMES = 30.0, 3000
 
 
 class _Names:
-    """The names in a folder at a time of it. `due`: when, by the monotonic clock, it is asked for others."""
+    """The names in a folder at a time of it. `due`: when, by the monotonic clock, it is asked whether
+    its time has moved; `doubted`: when they are read again all the same."""
 
     def __init__(self, at: int, names: Iterable[str]) -> None:
         self.at = at
-        self.due = 0.0
+        self.due = self.doubted = 0.0
         self.folded: set[str] = set()
         self.otherwise: dict[str, list[str]] = {}  # how else a name is written: most are written as they are compared
         for name in names:
@@ -87,11 +91,15 @@ class Taken:
             return known
         try:
             at = os.stat(folder).st_mtime_ns
-            if known is None or known.at != at:
+            if known is None or known.at != at or began >= known.doubted:
                 known = self._names[folder] = _Names(at, os.listdir(folder))
-        except OSError:
+                known.doubted = began + max(_TRUSTED_SECONDS, _TRUSTED_TIMES * (time.monotonic() - began))
+        except (FileNotFoundError, NotADirectoryError):
             known = self._names[folder] = _Names(0, ())
+        except OSError:
+            return known or _Names(0, ())  # believed for no longer than this answer
         ended = time.monotonic()
-        times = _BELIEVED_OF_DONE if folder.is_relative_to(self._folders.done) else _BELIEVED
-        known.due = ended + max(_AT_LEAST, times * (ended - began))
+        is_done = folder.is_relative_to(self._folders.done)
+        times, most = (_TIMES_OF_DONE, _AT_MOST_OF_DONE) if is_done else (_TIMES, _AT_MOST)
+        known.due = ended + min(most, max(_AT_LEAST, times * (ended - began)))
         return known

@@ -88,7 +88,7 @@ class Intake:
         self._arrivals = Arrivals(desk, projects=self._projects, ignore=ignore)
         self._orders = Orders(desk, unsure=lambda: self._arrivals.unseen_subs, is_told=is_told)
         self._sidecars = Sidecars(desk, put_back=put_back, started_at=started_at)
-        self._admission = Admission(desk, sidecars=self._sidecars)
+        self._admission = Admission(desk, sidecars=self._sidecars, meet_namesakes=self._arrivals.meet_namesakes)
         self._settling = Settling(desk, arrivals=self._arrivals, admission=self._admission, projects=self._projects)
         self._scanner = Scanner(folders.inbox, dated=dated)
         self._agreed: tuple[Listing, int] | None = None  # a listing that the inbox, in this edition, agreed with
@@ -214,6 +214,7 @@ class Intake:
             self._admission.reject(entry, job, failure)
         self._projects.answered()
         if self._inbox.changed or self._inbox.controls or self._orders.marked:
+            self._arrivals.meet_who_is_meant(now)
             self._inbox.changed = False
             self._orders.marks()
             self._orders.turn(now)
@@ -372,13 +373,15 @@ class Intake:
                 self._settling.look_at(quiet, now)
 
     def _settle(self, now: float) -> None:
-        """Read what is complete, in the order of arrival: first what has not been read, then the crowd, and what has
-        been read before after all others, some of it in each turn. What is not complete yet is looked at again when it
-        may be."""
+        """Read what is complete: what may be settings, then jobs that have not been read, the crowd, and jobs that have
+        been read before, each in the order of arrival, and some of each in every turn. What is not complete yet is
+        looked at again when it may be."""
         ends = self._clock() + TURN_SECONDS
         due = sorted((entry for entry in self._inbox.restless if entry.due <= now), key=lambda entry: entry.arrival)
-        unread = [entry for entry in due if entry.read_at is None]
-        read_before = [entry for entry in due if entry.read_at is not None]
+        others = [entry for entry in due if entry.role is not Role.JOB]  # some may be settings that jobs wait for
+        unread = [entry for entry in due if entry.role is Role.JOB and entry.read_at is None]
+        read_before = [entry for entry in due if entry.role is Role.JOB and entry.read_at is not None]
+        self._read_and_judge(others, now, ends)
         self._read_and_judge(unread, now, ends)
         while self._inbox.crowd:
             met = self._arrivals.meet_some(now)

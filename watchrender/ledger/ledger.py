@@ -395,6 +395,12 @@ class Ledger:
     def stamp(self) -> str:
         return clock.stamp(self.now())
 
+    def take_arrival(self) -> int:
+        """The next place among all that come, for one that is recorded later."""
+        with self._lock:
+            self.arrival += 1
+            return self.arrival
+
     def add(self, *, why: str, **fields: Any) -> Job:
         """Record a new job. `serial`, `arrival`, `id` and times are given to it where they are missing."""
         with self._lock:
@@ -431,7 +437,7 @@ class Ledger:
         with self._lock:
             before = self._known(job_id)
             moment = self.stamp() if at is None else max(at, before.updated_at)
-            found = before if after is None else before.advance(after[0], at=moment, why=after[1])
+            found = before if after is None else before.advance(after[0], at=moment, why=after[1], waiting_for=())
             job = found.advance(event, at=moment, why=why, **changes)
             self._swap(before, job, between=None if found is before else found)
             return job

@@ -126,6 +126,10 @@ class Ahead:
 
     def _copy(self, file: Path, stop: Callable[[], bool], later: Callable[[], bool], trip: _Trip) -> None:
         trip.is_local = True
+        while self._is_slow(file) and later():  # before it is opened: who holds a file may be in somebody's way
+            if self._is_over(trip, stop):
+                return
+            time.sleep(0.05)
         with disk.open_regular(file, buffering=0) as reading:
             found = os.fstat(reading.fileno())
             mark = _mark(found)
@@ -134,10 +138,6 @@ class Ahead:
             kept = self._cache.find(_key(file))
             if kept is not None and kept.etag == mark:
                 return
-            while later():
-                if self._is_over(trip, stop):
-                    return
-                time.sleep(0.05)
             with self._own_folder() as folder:
                 part = folder / "part"
                 with disk.effect("fetch", part), open(part, "xb") as writing:

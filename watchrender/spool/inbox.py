@@ -6,10 +6,11 @@ is quiet must cost nothing: whatever has something due is in one of the small se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import islice
 
 from watchrender.core import naming
 from watchrender.spool.watcher import Listing, Look
@@ -73,35 +74,64 @@ class Entry:
 
 class Crowd:
     """Jobs' names that came together with very many others, and whose turn has not come: nothing is known of them but
-    that they are there. What comes later is in front: one file more must not wait for all of them."""
+    that they are there. Who only asks may do so on any thread."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Entry, naming.Kind]] = []
+        self._waiting: dict[Entry, naming.Kind] = {}
         self._names: dict[str, set[str]] = {}
+        self._by_job: dict[str, dict[str, tuple[Entry, ...]]] = {}  # sub-folder → folded name of the job → its files
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, came: list[tuple[Entry, naming.Kind]]) -> None:
-        self._waiting = came + self._waiting
-        for entry, _ in came:
+    def join(self, came: Mapping[Entry, naming.Kind], *, in_front: bool) -> None:
+        """`in_front`: one file more does not wait for all that came before."""
+        self._waiting = {**came, **self._waiting} if in_front else {**self._waiting, **came}
+        for entry in came:
             self._names.setdefault(entry.sub, set()).add(entry.name)
+            jobs, name = self._by_job.setdefault(entry.sub, {}), _job_name(entry.name)
+            jobs[name] = (*jobs.get(name, ()), entry)
 
-    def take(self, count: int) -> list[tuple[Entry, naming.Kind]]:
-        """The next so many."""
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        for entry, _ in taken:
+    def leave(self, entries: Iterable[Entry]) -> None:
+        """They are met, or gone."""
+        for entry in entries:
+            if self._waiting.pop(entry, None) is None:
+                continue
             self._names[entry.sub].discard(entry.name)
-        return taken
+            jobs, name = self._by_job[entry.sub], _job_name(entry.name)
+            jobs[name] = tuple(other for other in jobs[name] if other is not entry)
+            if not jobs[name]:
+                del jobs[name]
+
+    def next(self, count: int) -> dict[Entry, naming.Kind]:
+        """The next so many. Before each come those of its name that were there before: a job's name is whose file was
+        seen first."""
+        found: dict[Entry, naming.Kind] = {}
+        for entry in islice(self._waiting, count):
+            for other in self.called(entry.sub, entry.name):
+                if other.arrival <= entry.arrival:
+                    found[other] = self._waiting[other]
+        return found
+
+    def has_older(self, arrival: int) -> bool:
+        """Did one of them come before? Where none was put in front, the first came first."""
+        return any(entry.arrival < arrival for entry in islice(self._waiting, 1))
+
+    def kinds(self, entries: Iterable[Entry]) -> dict[Entry, naming.Kind]:
+        return {entry: self._waiting[entry] for entry in entries}
 
     def names(self, sub: str) -> Set[str]:
         """Their names in one sub-folder."""
         return self._names.get(sub, frozenset())
 
-    def named(self, sub: str, name: str) -> str | None:
-        """The file in a sub-folder that becomes a job of this name, if there is one."""
-        folded = naming.fold(name)
-        return next((file for file in self.names(sub) if naming.fold(naming.parse_name(file).name) == folded), None)
+    def called(self, sub: str, file: str) -> list[Entry]:
+        """Those that become a job of the name that this file's would have, in the order they came."""
+        found = self._by_job.get(sub, {}).get(_job_name(file), ())
+        return sorted(found, key=lambda entry: entry.arrival) if len(found) > 1 else list(found)
+
+
+def _job_name(file: str) -> str:
+    return naming.fold(naming.fit(naming.parse_name(file).name))
 
 
 @dataclass(kw_only=True)

@@ -129,7 +129,7 @@ class StatusWriter:
         with self._lock:
             self._gone.discard(job.key)
             self._queue_dirty = True
-            if job.state is State.PENDING and not job.waiting_for and job.key not in self._due:
+            if _has_just_come(job) and job.key not in self._due:
                 if not self._new:
                     self._wake.set()  # so that it is waited for no longer than that
                 _, due = self._new.get(job.key) or (one, self._clock() + NEW_SECONDS)
@@ -181,7 +181,8 @@ class StatusWriter:
         """How long to wait for news: a short while where a file is due soon, or a render tells how far it is."""
         if self._due or self._new or self._gone or self._written or self._queue_dirty:
             return TURN_SECONDS
-        return max(0.05, min(1.0, self._beat_due - self._clock()))
+        left = self._beat_due - self._clock()
+        return TURN_SECONDS if left <= 0 else max(0.05, min(1.0, left))  # overdue: something refuses, or is away
 
     def _survive(self, stopping: bool) -> None:
         # A fault in one document must not leave all the others standing still for ever.
@@ -242,10 +243,11 @@ class StatusWriter:
                 # now, not when it is done: what is heard meanwhile comes a second later
                 self._written.update(dict.fromkeys(keys, now))
             ready = [job for one in found if (job := self._job(one)) is not None]
+            rendering = {job.key for job in ready if job.state is State.RENDERING}
             with self._lock:
-                for job in ready:
-                    if job.state is not State.RENDERING:
-                        self._written.pop(job.key, None)
+                for key in keys:
+                    if key not in rendering:
+                        self._written.pop(key, None)
             if ready or not keys:
                 return ready
 
@@ -304,6 +306,11 @@ class StatusWriter:
             return False
         self.refused = None
         return True
+
+
+def _has_just_come(job: Job) -> bool:
+    """Has nothing happened to it yet?"""
+    return job.state is State.PENDING and len(job.history) == 1 and job.history[0]["at"] == job.updated_at
 
 
 def _says_other(told: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -93,8 +93,7 @@ def read(path: Path | str, limit: int) -> tuple[bytes, Look] | None:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return None
-        # A byte more than there is: where it has grown meanwhile, the second look tells.
-        data = os.read(descriptor, min(limit, before.st_size + 1))
+        data = _read_up_to(descriptor, min(limit, before.st_size))
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
@@ -103,6 +102,16 @@ def read(path: Path | str, limit: int) -> tuple[bytes, Look] | None:
     if len(data) != min(limit, after.st_size):
         return None
     return data, Look(size=after.st_size, mtime_ns=after.st_mtime_ns, inode=after.st_ino, is_dir=False, regular=True)
+
+
+def _read_up_to(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while parts[-1] and (left := size - sum(map(len, parts))):  # some file systems give a part at a time
+        parts.append(os.read(descriptor, left))
+    return b"".join(parts)
 
 
 @dataclass(kw_only=True, eq=False)
