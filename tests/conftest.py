@@ -9,6 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
+from loguru import logger
 
 from tests.line import Line
 from tests.process import Lived
@@ -76,10 +77,15 @@ def lived(tmp_path: Path) -> Lived:
 
 @pytest.fixture
 def hand(tmp_path: Path) -> Iterator[Hand]:
-    """A hot folder whose time only moves when it is told to."""
+    """A hot folder whose time only moves when it is told to. No turn may meet a fault of our own: what the catch-all
+    logged fails the test."""
+    faults: list[str] = []
+    sink = logger.add(lambda message: faults.append(str(message)), level="ERROR")
     made = Hand(tmp_path)
     yield made
     made.close()
+    logger.remove(sink)
+    assert not faults
 
 
 @pytest.fixture

@@ -18,13 +18,6 @@ from watchrender.intake import turn as turns
 
 
 @pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    found = Hand(tmp_path)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def flood(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Drops many jobs at once, more than a turn has time for: each turn records and judges two hundred."""
     hand.turn()

@@ -8,31 +8,16 @@ import shutil
 import threading
 import unicodedata
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from tests.turns import Hand
 from watchrender.core import letters
 from watchrender.core.failure import Code
 from watchrender.core.states import Event, State
 from watchrender.spool import watcher
-
-
-@pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    """No turn may meet a fault of our own: what the catch-all logged fails the test."""
-    faults: list[str] = []
-    sink = logger.add(lambda message: faults.append(str(message)), level="ERROR")
-    made = Hand(tmp_path)
-    yield made
-    made.close()
-    logger.remove(sink)
-    assert not faults
-
 
 # -- order --------------------------------------------------------------------------------------------------
 

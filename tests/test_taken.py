@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from tests.turns import Hand
 from watchrender.core.states import Event, State
 from watchrender.intake import taken
 from watchrender.intake.taken import Taken
-
-
-@pytest.fixture
-def hand(tmp_path: Path) -> Iterator[Hand]:
-    found = Hand(tmp_path)
-    yield found
-    found.close()
 
 
 @pytest.fixture
