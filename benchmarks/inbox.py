@@ -25,7 +25,7 @@ _METHOD = (
 
 def measure(*, quick: bool) -> list[Figure]:
     sizes = (200, 1000) if quick else (1000, 10_000, 50_000)
-    idle = 5.0 if quick else 20.0
+    idle = 5.0 if quick else 60.0
     found = {size: _one(size, idle) for size in sizes}
     rows = [("jobs", "all queued", "the last one alone", "memory", "peak", "idle CPU", "one scan", "page", "picked")]
     for size, seen in found.items():

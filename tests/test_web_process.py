@@ -157,6 +157,25 @@ def test_a_log_that_is_followed_is_told_once_and_whole(lived: Lived, composition
     assert sum("Finished composition" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("how", ["raise", "raise SystemExit(130) from None"])
+def test_an_interrupt_amid_an_import_ends_with_130_too(tmp_path: Path, how: str) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        f"""
+import watchrender.cli, watchrender.cli.app as module
+def interrupted():
+    try:
+        exec("raise KeyboardInterrupt")  # as when a data class is being made
+    except KeyboardInterrupt:
+        {how}
+module.app = interrupted
+watchrender.cli.main()
+""",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    assert subprocess.run(command, cwd=tmp_path, stderr=subprocess.DEVNULL, check=False).returncode == 130
+
+
 @pytest.mark.parametrize("words", [("top",), ("logs", "spot", "-f"), ("submit", "--wait", "other.json")])
 def test_who_follows_is_told_that_the_service_has_gone(lived: Lived, words: tuple[str, ...]) -> None:
     (lived.home / "other.json").write_text(json.dumps(lived.job("Slower")), encoding="utf-8")

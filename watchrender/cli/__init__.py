@@ -20,7 +20,12 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
+        _forget_the_interrupt()
         sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:
+            _forget_the_interrupt()
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -31,3 +36,10 @@ def main() -> None:
         words = f"{error.filename}: {error.strerror or error}; see that it is there, and that you may read and write it"
         print(words, file=sys.stderr)
         sys.exit(2)
+
+
+def _forget_the_interrupt() -> None:
+    """CPython remembers an interrupt that came amid an `exec` of the standard library (which makes a data class, say,
+    while something is imported) as one that nobody has caught, and `python -m` then ends by the signal, whatever exit
+    code was asked for. The next `exec` forgets it."""
+    exec("")
