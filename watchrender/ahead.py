@@ -81,7 +81,7 @@ class LookAhead:
             if job.hold or (job.not_before or "") > stamp or self._done.get(job.id) == _version(job):
                 continue
             judged = self._judged(job)
-            if not (isinstance(judged, Failure) or judged.failure is not None or judged.waiting_for):
+            if isinstance(judged, Judged) and judged.may_run:
                 wanted.append((job, judged))
         for are_links in (True, False):  # links first: a copy may have to wait, and nothing has to wait for it
             for job, judged in wanted:
@@ -104,9 +104,9 @@ class LookAhead:
         """Does After Effects open its project, and read the footage that the first frame needs? A copy from the volume
         where that lies would share the line with it."""
         job = self._ledger.get(self._current() or "")
-        if job is None or job.state is not State.RENDERING or (job.progress is not None and job.progress.frame):
+        if job is None or job.state is not State.RENDERING or job.started_at is None:
             return False
-        if job.started_at is None:
+        if job.progress is not None and job.progress.frame:
             return False
         return 0 <= clock.seconds_between(job.started_at, self._ledger.stamp()) < OPENING_SECONDS
 

@@ -80,6 +80,11 @@ class Judged:
     links: dict[str, str] = field(default_factory=dict)  # JSON path of a src → its http(s) address
 
     @property
+    def may_run(self) -> bool:
+        """Nothing is against it, and nothing is missing."""
+        return self.failure is None and not self.waiting_for
+
+    @property
     def why(self) -> str:
         """The line for the job's history."""
         return f"accepted, priority {self.fields['priority']} ({self.fields['priority_from']})"
@@ -195,7 +200,7 @@ class Judge:
         """Everything that decides whether and how a job runs. A `Failure` where it cannot even be read. Raises OSError
         where the share is away: nothing that was found then says anything about the job."""
         judged = self._judge(job, source, data, sidecar)
-        if isinstance(judged, Failure) or judged.failure is not None or judged.waiting_for:
+        if isinstance(judged, Failure) or not judged.may_run:
             self._trust()
         return judged
 

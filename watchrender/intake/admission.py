@@ -36,9 +36,7 @@ _CHECKED = (Event.CHECK, "complete")
 class Admission(Room):
     """Jobs not yet queued, and those saved again."""
 
-    def __init__(
-        self, desk: Desk, *, sidecars: Sidecars, meet_namesakes: Callable[[str, str, float], None] = lambda *_: None
-    ) -> None:
+    def __init__(self, desk: Desk, *, sidecars: Sidecars, meet_namesakes: Callable[[str, str, float], None]) -> None:
         super().__init__(desk)
         self._sidecars = sidecars
         self._meet_namesakes = meet_namesakes  # record what waits in the crowd under this name
@@ -181,7 +179,7 @@ class Admission(Room):
             current = self._ledger.get(job.id)
             if current is None or current.begun or current.state is not job.state:
                 return  # cancelled, or taken by a repair, since it was read
-            if isinstance(judged, Judged) and judged.failure is None and not judged.waiting_for:
+            if isinstance(judged, Judged) and judged.may_run:
                 self._accept(entry, current, judged, now, stamp)
                 return
             if current.state is State.PENDING:

@@ -105,13 +105,11 @@ def read(path: Path | str, limit: int) -> tuple[bytes, Look] | None:
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:
-    data = os.read(descriptor, size)
-    if len(data) == size:
-        return data
-    parts = [data]
-    while parts[-1] and (left := size - sum(map(len, parts))):  # some file systems give a part at a time
-        parts.append(os.read(descriptor, left))
-    return b"".join(parts)
+    parts: list[bytes] = []
+    while size > 0 and (part := os.read(descriptor, size)):  # most files come whole; some file systems give parts
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @dataclass(kw_only=True, eq=False)
